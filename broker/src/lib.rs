@@ -1,0 +1,135 @@
+//! What joins the nodes: publish, subscribe, read history, know who is there.
+//!
+//! [`Broker`] is the contract; [`memory`] keeps it within one process, [`redis`] across a cluster. Both pass the one
+//! suite in [`contract`]. Local delivery is not a broker's business: it hands frames to the node's [`Sink`], in order,
+//! and says when it may have missed some.
+
+#![forbid(unsafe_code)]
+
+mod history;
+mod publish;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proto::{Channel, Position, PresenceEntry, Step, UserId};
+
+pub use history::{Continuity, Entry, History, HistoryQuery};
+pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
+
+/// One node's handle on what joins the nodes.
+///
+/// # What is promised
+///
+/// 1. **A successful [`publish`](Self::publish) is in the stream** (unless ephemeral) at the position that it returns,
+///    and was handed to every node whose subscription is in force. A failed one says so; repeating it with the same
+///    [`IdempotencyKey`] within its window publishes at most once.
+/// 2. **A channel's stream is totally ordered**: offsets grow by one, and each entry names the nonce of the one before.
+/// 3. **Interest is declarative.** [`subscribe`](Self::subscribe) states a wish and returns at once; the broker
+///    keeps the wish true for as long as it stands. Each time it becomes true, [`Sink::subscribed`] is called; each time
+///    it stops being true, or might have, [`Sink::interrupted`] is called.
+/// 4. **Nothing is dropped without a word.** A publication accepted after `subscribed` is passed to [`Sink::frame`], in the
+///    order of the stream, or `interrupted` follows. What was published in between is in the history.
+/// 5. **Presence outlives no node.** What a node [holds](Self::hold) stands for as long as the node renews its lease,
+///    which the broker does by itself; 15 seconds after the node died nobody sees it any more.
+///
+/// # What is not promised
+///
+/// That the store keeps what it acknowledged: a failover of Redis can lose it. That is detected (positions carry
+/// nonces), not prevented. Ephemeral publications are passed on once to whoever is subscribed, and nothing more.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Names the receiver of this node's frames. Called once, before the first [`subscribe`](Self::subscribe).
+    fn attach(&self, sink: Arc<dyn Sink>);
+
+    /// Publishes to a channel.
+    async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError>;
+
+    /// States that this node wants the frames of these channels. Idempotent.
+    fn subscribe(&self, channels: &[Channel]);
+
+    /// States that it wants them no more. Frames on their way may still arrive.
+    fn unsubscribe(&self, channels: &[Channel]);
+
+    /// Reads the stream, from the primary.
+    async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Unavailable>;
+
+    /// The places after the last publications of these channels, in the same order, read from the primary. A channel
+    /// that was never published to gets an epoch, so that the place given out for it is as good as any other.
+    async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable>;
+
+    /// States that this node has a session of this user in the channel, and returns how many users are there.
+    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable>;
+
+    /// States that this node's last session of the user in the channel is gone.
+    async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable>;
+
+    /// Who is in the channel, over all nodes: each user once, at most `limit` of them, and how many there are.
+    async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable>;
+
+    /// How the broker is, from what it last saw; costs nothing.
+    fn health(&self) -> Health;
+
+    /// Ends the lease of this node and closes its connections, after the last use.
+    async fn close(&self);
+}
+
+/// The receiver of a node's frames. Its methods are called in the reader of the broker's connection, one at a time for
+/// each channel, and must not block.
+pub trait Sink: Send + Sync + 'static {
+    /// A publication of a channel (its canonical form).
+    fn frame(&self, channel: &str, frame: Frame);
+
+    /// The subscription of these channels is in force from here on.
+    fn subscribed(&self, channels: &[Channel]);
+
+    /// The subscription of these channels was interrupted: frames may be missing until it is in force again.
+    fn interrupted(&self, channels: &[Channel]);
+
+    /// Everything that was read at once has been handed over: a good moment to write to sockets.
+    fn flush(&self);
+}
+
+/// A publication as it is passed between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its place; absent for an ephemeral one.
+    pub step: Option<Step>,
+    /// The stored form of a [`proto::Publication`].
+    pub payload: Bytes,
+}
+
+/// Who is in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The users, each once, in no order.
+    pub users: Vec<PresenceEntry>,
+    /// How many users there are, also beyond those listed.
+    pub count: u64,
+}
+
+/// The broker could not be asked, or did not answer in time. Nothing is known about the effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("broker unavailable: {0}")]
+pub struct Unavailable(pub String);
+
+/// How a broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Commands are answered.
+    pub commands: bool,
+    /// Every subscription connection that is needed stands.
+    pub subscriptions: bool,
+    /// How often a subscription connection was made again since the start.
+    pub reconnects: u64,
+    /// How many channels this node is subscribed to.
+    pub channels: u64,
+}
+
+impl Health {
+    /// Whether everything works.
+    pub const fn is_ok(&self) -> bool {
+        self.commands && self.subscriptions
+    }
+}

@@ -1,0 +1,119 @@
+//! What a publish carries and how it ends.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use proto::{MessageId, Position, Publication};
+
+use crate::Unavailable;
+
+/// A publication with what the broker must know to store it.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// The message.
+    pub publication: Publication,
+    /// What the stream keeps; `None` for an ephemeral publication, which gets no position.
+    pub retention: Option<Retention>,
+    /// Makes repeating safe.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// What a channel's stream keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// At least this many publications (trimming is approximate, never below).
+    pub size: u32,
+    /// For this long after the last one.
+    pub age: Duration,
+}
+
+/// Identifies a publish within its channel for [`IdempotencyKey::WINDOW`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey([u8; 16]);
+
+impl IdempotencyKey {
+    /// How long a key is remembered.
+    pub const WINDOW: Duration = Duration::from_secs(300);
+
+    /// The key of a publisher's message id. `publisher` separates those who may choose the same ids: `user:42`, `api`.
+    pub fn new(publisher: &str, id: &MessageId) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&(publisher.len() as u64).to_be_bytes());
+        context.update(publisher.as_bytes());
+        context.update(id.as_str().as_bytes());
+        Self(truncate(context.finish().as_ref()))
+    }
+
+    /// Thirty-two hexadecimal digits, safe in any key.
+    pub fn hex(&self) -> String {
+        hex(self.0)
+    }
+}
+
+impl std::fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl Publish {
+    /// What tells two messages under the same id apart: event and data, not the time.
+    pub fn fingerprint(&self) -> String {
+        let event = self.publication.event.as_str();
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&(event.len() as u64).to_be_bytes());
+        context.update(event.as_bytes());
+        context.update(self.publication.data.get().as_bytes());
+        hex(truncate(context.finish().as_ref()))
+    }
+}
+
+fn truncate(digest: &[u8]) -> [u8; 16] {
+    std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default())
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+        text
+    })
+}
+
+/// A successful publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Where it stands; absent for an ephemeral one.
+    pub position: Option<Position>,
+    /// The same id was published before, and the position is that of the first time.
+    pub duplicate: bool,
+}
+
+/// Why a publish failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The broker could not be asked or did not answer: it is unknown whether the message is in. Repeat with the same id.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// The id was used for another message.
+    #[error("the message id was used before for another message")]
+    Conflict,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishers_do_not_share_ids() {
+        let id = MessageId::new("1").unwrap();
+        assert_eq!(IdempotencyKey::new("a", &id), IdempotencyKey::new("a", &id));
+        assert_ne!(IdempotencyKey::new("a", &id), IdempotencyKey::new("b", &id));
+        assert_ne!(
+            IdempotencyKey::new("a", &MessageId::new("bc").unwrap()),
+            IdempotencyKey::new("ab", &MessageId::new("c").unwrap())
+        );
+        assert_eq!(IdempotencyKey::new("a", &id).hex().len(), 32);
+    }
+}

@@ -1,0 +1,1 @@
+//! What every Switchboard process is built on: options, logs, listener, operations endpoints, tokens

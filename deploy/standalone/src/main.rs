@@ -1,0 +1,2 @@
+//! Gateway, fanout and broker in one process.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The HTTP service through which backends publish

@@ -1,0 +1,1 @@
+//! Load scenarios with their floor

@@ -1,0 +1,256 @@
+//! What a client can ask and what it can be told, whatever the framing.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::ErrorCode;
+use crate::name::{EventName, MessageId, Room, SessionId, UserId};
+use crate::position::Position;
+use crate::publication::{Publication, Timestamp};
+
+/// The client's own id of a request, repeated in the reply: a JSON string or number of at most 64 bytes, as written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct RequestId(Box<RawValue>);
+
+impl RequestId {
+    /// The largest length of the JSON text in bytes.
+    pub const MAX: usize = 64;
+
+    /// Takes a JSON string or number; anything else, or a longer one, is refused.
+    pub fn new(raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        let scalar = text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+        (scalar && text.len() <= Self::MAX).then(|| Self(raw.to_owned()))
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        self.0.get()
+    }
+}
+
+/// A command with the id that its reply repeats.
+#[derive(Debug)]
+pub struct Request {
+    /// Repeated in the reply.
+    pub id: Option<RequestId>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What a client can ask for.
+#[derive(Debug)]
+pub enum Command {
+    /// Authenticate this connection.
+    Auth {
+        /// A JWT.
+        token: String,
+    },
+    /// Replace the token before it runs out.
+    Refresh {
+        /// A JWT of the same user and tenant.
+        token: String,
+    },
+    /// Listen to a room.
+    Join {
+        /// The room.
+        room: Room,
+        /// The last position seen; what came after it is delivered first.
+        since: Option<Position>,
+    },
+    /// Stop listening to a room.
+    Leave {
+        /// The room.
+        room: Room,
+    },
+    /// Publish to a room.
+    Publish {
+        /// The room.
+        room: Room,
+        /// The application's name of the event.
+        event: EventName,
+        /// Any JSON value.
+        data: Box<RawValue>,
+        /// The client's id: a second publish with it is confirmed and not delivered again.
+        message_id: Option<MessageId>,
+        /// Live only: no position, no history.
+        ephemeral: bool,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The room.
+        room: Room,
+    },
+    /// What was published in a room.
+    History {
+        /// The room.
+        room: Room,
+        /// Only what came after this position.
+        since: Option<Position>,
+        /// At most this many; the server has a limit of its own.
+        limit: Option<u32>,
+    },
+    /// A sign of life.
+    Ping,
+}
+
+/// Why a frame is not a command. The connection stays open.
+#[derive(Debug)]
+pub struct Invalid {
+    /// The id of the request, where it could be read.
+    pub id: Option<RequestId>,
+    /// The code to answer with.
+    pub code: ErrorCode,
+    /// What is wrong, for a person; holds no content of the frame.
+    pub message: String,
+}
+
+/// Why a session is not given part of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The history no longer reaches back that far.
+    Trimmed,
+    /// The stream began anew: what it held is gone.
+    Reset,
+    /// The stream now holds other publications than those that were delivered: a failover lost some.
+    Fork,
+}
+
+/// The session as its client is told about it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInfo {
+    /// Unique in the cluster.
+    pub session: SessionId,
+    /// Who the token says the client is.
+    pub user: UserId,
+    /// The user's name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When the token runs out, seconds since the Unix epoch.
+    pub expires_at: u64,
+}
+
+/// One user in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PresenceEntry {
+    /// The user.
+    pub user: UserId,
+    /// The user's name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A publication with its place.
+#[derive(Debug)]
+pub struct HistoryItem {
+    /// Where it stands.
+    pub position: Position,
+    /// The message.
+    pub publication: Publication,
+}
+
+/// What a client can be told, whatever the framing. `channel` is always the public name (`room:lobby`, `user:42`, `all`).
+#[derive(Debug)]
+pub enum Outgoing<'a> {
+    /// The first frame of every connection.
+    Welcome {
+        /// The node that serves it.
+        node: &'a str,
+        /// How often the server pings, in milliseconds.
+        heartbeat: u64,
+        /// Whether a token is still expected.
+        authenticated: bool,
+        /// When it was sent.
+        timestamp: Timestamp,
+    },
+    /// The token was accepted, by `auth` or `refresh`.
+    AuthSuccess {
+        /// The session.
+        session: &'a SessionInfo,
+        /// The places of the channels that a session listens to by itself.
+        positions: &'a [(String, Position)],
+    },
+    /// The session listens to a room.
+    Joined {
+        /// The room.
+        room: &'a Room,
+        /// The place from which it is fed; absent where the room keeps no history.
+        position: Option<Position>,
+        /// Whether everything after `since` was or will be delivered.
+        recovered: bool,
+        /// How many users are in the room, over the whole cluster; absent where presence is off.
+        user_count: Option<u64>,
+    },
+    /// The session listens to a room no more.
+    Left {
+        /// The room.
+        room: &'a Room,
+    },
+    /// A publish is safe.
+    Published {
+        /// The client's id of it.
+        message_id: Option<&'a MessageId>,
+        /// Where it stands; absent for an ephemeral one.
+        position: Option<Position>,
+        /// Whether the same id was published before; nothing was delivered again.
+        duplicate: bool,
+    },
+    /// A publication in a channel the session listens to.
+    Message {
+        /// The channel's public name.
+        channel: &'a str,
+        /// Where it stands; absent for an ephemeral one.
+        position: Option<Position>,
+        /// The message.
+        publication: &'a Publication,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The room.
+        room: &'a Room,
+        /// The users, in no order, at most as many as the server's limit.
+        users: &'a [PresenceEntry],
+        /// How many there are.
+        user_count: u64,
+    },
+    /// What was published in a room, oldest first.
+    History {
+        /// The room.
+        room: &'a Room,
+        /// The publications.
+        items: &'a [HistoryItem],
+        /// The place after the last item: ask again with it as `since`.
+        position: Position,
+        /// Whether there is more after the last item.
+        more: bool,
+    },
+    /// A part of the channel cannot be delivered.
+    Gap {
+        /// The channel's public name.
+        channel: &'a str,
+        /// Why.
+        reason: GapReason,
+        /// The place from which delivery goes on.
+        position: Position,
+    },
+    /// The node will close this connection: connect again after the delay, it goes to another node.
+    Draining {
+        /// Milliseconds.
+        reconnect_after: u64,
+    },
+    /// A request failed, or a frame was not understood.
+    Error {
+        /// What went wrong.
+        code: ErrorCode,
+        /// What went wrong, for a person.
+        message: &'a str,
+    },
+    /// The answer to `ping`.
+    Pong {
+        /// When it was sent.
+        timestamp: Timestamp,
+    },
+}

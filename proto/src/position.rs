@@ -1,0 +1,129 @@
+//! The exact place of a publication in its channel.
+//!
+//! An offset alone does not see that a failover replaced the publications behind it, nor does an epoch that the
+//! new primary inherited. So each publication also has a random nonce and names the nonce of the one before it: two
+//! histories that share an offset differ in its nonce, and the link between two neighbours can be checked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The life of a channel's stream: a random number drawn when the stream begins. Never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A random number that tells a publication from any other at the same offset. Zero stands before the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nonce(pub u64);
+
+/// The place of a publication in a channel, or with offset 0 the place before the first one.
+///
+/// Clients see the opaque text `v1.<epoch>.<offset>.<nonce>` (epoch and nonce in hexadecimal).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Position {
+    /// The life of the stream.
+    pub epoch: Epoch,
+    /// 1 for the first publication of the epoch, then one more for each.
+    pub offset: u64,
+    /// Which publication stands at this offset.
+    pub nonce: Nonce,
+}
+
+/// A position together with the nonce of the publication before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// Where the publication stands.
+    pub position: Position,
+    /// The nonce of the publication one offset earlier; zero for the first.
+    pub previous: Nonce,
+}
+
+impl Position {
+    /// The place before the first publication of an epoch.
+    pub const fn start(epoch: Epoch) -> Self {
+        Self { epoch, offset: 0, nonce: Nonce(0) }
+    }
+
+    /// Whether `step` is exactly the next publication after this place.
+    pub fn precedes(&self, step: &Step) -> bool {
+        step.position.epoch == self.epoch
+            && step.position.offset == self.offset.wrapping_add(1)
+            && step.previous == self.nonce
+    }
+}
+
+/// Why a text is not a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a position that this server gave out")]
+pub struct PositionError;
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v1.{:x}.{}.{:x}", self.epoch.0, self.offset, self.nonce.0)
+    }
+}
+
+impl FromStr for Position {
+    type Err = PositionError;
+
+    /// Reads the one canonical text of a position; anything else, such as a leading zero or plus, is refused.
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let mut parts = text.strip_prefix("v1.").ok_or(PositionError)?.split('.');
+        let (Some(epoch), Some(offset), Some(nonce), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(PositionError);
+        };
+        let position = Self {
+            epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| PositionError)?),
+            offset: offset.parse().map_err(|_| PositionError)?,
+            nonce: Nonce(u64::from_str_radix(nonce, 16).map_err(|_| PositionError)?),
+        };
+        if position.to_string() == text { Ok(position) } else { Err(PositionError) }
+    }
+}
+
+impl TryFrom<String> for Position {
+    type Error = PositionError;
+    fn try_from(text: String) -> Result<Self, PositionError> {
+        text.parse()
+    }
+}
+
+impl From<Position> for String {
+    fn from(position: Position) -> Self {
+        position.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_text_for_one_position() {
+        for text in
+            ["", "v1", "v1.1.2", "v1.1.2.3.4", "v2.1.2.3", "v1.01.2.3", "v1.1.+2.3", "v1.A.2.3", "v1.1.-2.3"]
+        {
+            assert_eq!(text.parse::<Position>(), Err(PositionError), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(epoch: u64, offset: u64, nonce: u64) {
+            let position = Position { epoch: Epoch(epoch), offset, nonce: Nonce(nonce) };
+            prop_assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
+        }
+
+        #[test]
+        fn any_text_is_refused_or_canonical(text in "(v1)?[.0-9a-fA-F+-]{0,40}") {
+            if let Ok(position) = text.parse::<Position>() {
+                prop_assert_eq!(position.to_string(), text);
+            }
+        }
+    }
+}
