@@ -16,6 +16,8 @@ mod pattern;
 mod position;
 mod publication;
 
+pub mod framing;
+
 pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};
 pub use error::ErrorCode;
