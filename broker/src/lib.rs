@@ -8,6 +8,7 @@
 
 mod history;
 mod publish;
+pub mod redis;
 
 use std::sync::Arc;
 

@@ -1,0 +1,5 @@
+//! The broker that joins the nodes of a cluster through Redis.
+
+mod config;
+
+pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
