@@ -1,1 +1,5 @@
 //! What every Switchboard process is built on: options, logs, listener, operations endpoints, tokens
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
