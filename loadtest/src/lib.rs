@@ -1,1 +1,5 @@
-//! Load scenarios with their floor
+//! Load scenarios with their floor.
+
+pub mod checker;
+pub mod frame;
+pub mod payload;
