@@ -1,1 +1,5 @@
-//! The node that holds client connections
+//! The node that holds client connections.
+
+#![forbid(unsafe_code)]
+
+pub mod follower;
