@@ -1,1 +1,30 @@
-//! Redis servers of every topology for tests, as plain processes on free ports
+//! Redis servers of every topology for tests, as plain processes on free ports.
+//!
+//! ```no_run
+//! # use switchboard_testkit as testkit;
+//! # async fn run() -> anyhow::Result<()> {
+//! let mut redis = testkit::Standalone::start(testkit::Options::default()).await?;
+//! redis.command(&["SET", "greeting", "hello"]).await?;
+//! redis.kill().await?;
+//! redis.restart().await?; // the same port and the same data
+//! # Ok(()) }
+//! ```
+//!
+//! Whatever was started is gone when its value is dropped, and also when the test process dies without dropping
+//! anything. Every server listens on loopback only. Nothing here knows what the servers are tested for.
+
+#![forbid(unsafe_code)]
+
+mod poll;
+mod ports;
+mod process;
+mod resp;
+mod server;
+mod tls;
+
+pub use poll::until;
+pub use resp::Reply;
+pub use server::{Access, Options, Server};
+
+/// A server on its own, which no other server knows.
+pub type Standalone = Server;
