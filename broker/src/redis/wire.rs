@@ -1,0 +1,141 @@
+//! A publication as it travels on a channel of Redis.
+//!
+//! ```text
+//! 1:<epoch>:<offset>:<nonce>:<previous>:<payload>     with a place in the stream
+//! 0:<payload>                                         ephemeral
+//! ```
+//!
+//! Numbers are decimal, without sign or leading zeros. The publish script writes the first form itself, from the numbers
+//! that it keeps as text.
+
+use bytes::Bytes;
+use proto::{Epoch, Nonce, Position, Step};
+
+use crate::Frame;
+
+/// The text form of a frame, as it is passed to PUBLISH.
+pub fn encode(frame: &Frame) -> Bytes {
+    let mut text = match frame.step {
+        None => "0:".to_owned(),
+        Some(Step { position, previous }) => {
+            format!("1:{}:{}:{}:{}:", position.epoch.0, position.offset, position.nonce.0, previous.0)
+        }
+    }
+    .into_bytes();
+    text.extend_from_slice(&frame.payload);
+    text.into()
+}
+
+/// Reads a frame; `None` for what no publish script wrote. The payload shares the memory of `message`.
+pub fn decode(message: &Bytes) -> Option<Frame> {
+    let mut rest = Reader { message, at: 0 };
+    let step = match rest.field()? {
+        b"0" => None,
+        b"1" => {
+            let position = Position {
+                epoch: Epoch(rest.number()?),
+                offset: rest.number()?,
+                nonce: Nonce(rest.number()?),
+            };
+            Some(Step { position, previous: Nonce(rest.number()?) })
+        }
+        _ => return None,
+    };
+    Some(Frame { step, payload: message.slice(rest.at..) })
+}
+
+/// Reads one canonical decimal number.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 20 || (digits.len() > 1 && digits.first() == Some(&b'0')) {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The header's fields, each ended by a colon.
+struct Reader<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn field(&mut self) -> Option<&'a [u8]> {
+        let rest = self.message.get(self.at..)?;
+        // A number has at most 20 digits: do not search a long payload for a colon.
+        let end = rest.iter().take(21).position(|byte| *byte == b':')?;
+        self.at += end + 1;
+        rest.get(..end)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        number(self.field()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame() -> impl Strategy<Value = Frame> {
+        let step = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(e, offset, n, p)| {
+            Step { position: Position { epoch: Epoch(e), offset, nonce: Nonce(n) }, previous: Nonce(p) }
+        });
+        (proptest::option::of(step), any::<Vec<u8>>())
+            .prop_map(|(step, payload)| Frame { step, payload: payload.into() })
+    }
+
+    #[test]
+    fn the_form_is_the_documented_one() {
+        let position = Position { epoch: Epoch(u64::MAX), offset: 1, nonce: Nonce(7) };
+        let step = Some(Step { position, previous: Nonce(0) });
+        let frame = Frame { step, payload: Bytes::from_static(b"a:b") };
+        assert_eq!(encode(&frame), &b"1:18446744073709551615:1:7:0:a:b"[..]);
+        assert_eq!(decode(&Bytes::from_static(b"0:")), Some(Frame { step: None, payload: Bytes::new() }));
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_refused() {
+        for text in [
+            "",
+            "0",
+            "2:x",
+            "1:1:1:1:",
+            "1:1:1:1:x:",
+            "1:01:1:1:1:",
+            "1:+1:1:1:1:",
+            "1::1:1:1:",
+            "00:",
+            "1:18446744073709551616:1:1:1:",
+            "1:000000000000000000001:1:1:1:",
+        ] {
+            assert_eq!(decode(&Bytes::from_static(text.as_bytes())), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(frame in frame()) {
+            prop_assert_eq!(decode(&encode(&frame)), Some(frame));
+        }
+
+        #[test]
+        fn any_bytes_are_read_as_they_are_written_or_refused(bytes in any::<Vec<u8>>()) {
+            let bytes = Bytes::from(bytes);
+            if let Some(frame) = decode(&bytes) {
+                prop_assert_eq!(encode(&frame), bytes);
+            }
+        }
+
+        #[test]
+        fn digits_and_colons_are_read_as_they_are_written_or_refused(text in "[01]:[0-9:]{0,60}") {
+            let bytes = Bytes::from(text);
+            if let Some(frame) = decode(&bytes) {
+                prop_assert_eq!(encode(&frame), bytes);
+            }
+        }
+    }
+}
