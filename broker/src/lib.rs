@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod history;
+pub mod memory;
 mod publish;
 pub mod redis;
 

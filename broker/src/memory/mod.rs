@@ -1,0 +1,178 @@
+//! The broker within one process: the nodes share a [`Store`] instead of a Redis.
+//!
+//! It keeps every promise of [`Broker`], so that what works here works on a cluster. What is known of a channel is a
+//! value (`Topic`) behind the lock of its shard. Frames go to each node through its mailbox, filled under that lock,
+//! which gives them the order of the stream; sinks are called without any lock.
+
+mod mailbox;
+mod store;
+mod topic;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
+use tokio::task::JoinHandle;
+
+use crate::{
+    Broker, Frame, Health, History, HistoryQuery, Presence, Publish, PublishError, Published, Sink,
+    Unavailable,
+};
+use mailbox::{Event, Mailbox};
+use topic::{Accepted, Message};
+
+pub use store::Store;
+
+/// One node's handle on a [`Store`]. Dropping it closes it.
+pub struct MemoryBroker {
+    store: Store,
+    name: NodeId,
+    mailbox: Arc<Mailbox>,
+    reader: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl MemoryBroker {
+    /// A node on the store. Handles are told apart even where they bear the same name.
+    pub fn new(store: &Store, name: NodeId) -> Self {
+        Self {
+            store: store.clone(),
+            name,
+            mailbox: Arc::new(Mailbox::new(store.next_node())),
+            reader: Mutex::new(None),
+        }
+    }
+
+    /// Refuses the use of a closed handle. Asked under the lock of the channel's shard, so that [`leave`](Self::leave)
+    /// finds whatever was done before.
+    fn check(&self) -> Result<(), Unavailable> {
+        if self.mailbox.is_closed() {
+            return Err(Unavailable(format!("node {} is closed", self.name)));
+        }
+        Ok(())
+    }
+
+    /// Takes the node out of every channel.
+    fn leave(&self) {
+        self.mailbox.close();
+        self.store.each(|topic| {
+            topic.unsubscribe(self.mailbox.node());
+            topic.release_all(self.mailbox.node());
+        });
+    }
+}
+
+impl Drop for MemoryBroker {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    /// Starts the task that calls the sink, on the runtime that this is called in.
+    fn attach(&self, sink: Arc<dyn Sink>) {
+        let reader = tokio::spawn(mailbox::read(Arc::clone(&self.mailbox), sink));
+        self.reader.lock().replace(reader);
+    }
+
+    async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
+        let payload = publish.publication.encode().map_err(|error| Unavailable(error.to_string()))?;
+        let message = Message {
+            payload: payload.clone(),
+            retention: publish.retention,
+            idempotency: publish.idempotency.map(|key| (key, publish.fingerprint())),
+        };
+        let (published, full) = self.store.with(channel, |topic, now| {
+            self.check()?;
+            match topic.publish(message, now)? {
+                Accepted::Before(published) => Ok::<_, PublishError>((published, Vec::new())),
+                Accepted::Now(step) => {
+                    let frame = Frame { step, payload };
+                    let full = topic.deliver(|| Event::Frame(channel.clone(), frame.clone()));
+                    let position = step.map(|step| step.position);
+                    Ok((Published { position, duplicate: false }, full))
+                }
+            }
+        })?;
+        // The message is in; what waits here is only the publisher, until the slowest node has caught up.
+        for mailbox in full {
+            mailbox.room().await;
+        }
+        Ok(published)
+    }
+
+    fn subscribe(&self, channels: &[Channel]) {
+        if self.reader.lock().is_none() {
+            tracing::error!(node = %self.name, "subscribe on a node without a sink has no effect");
+            return;
+        }
+        for channel in channels {
+            self.store.with(channel, |topic, _| {
+                if self.check().is_ok() {
+                    topic.subscribe(&self.mailbox, || Event::Subscribed(channel.clone()));
+                }
+            });
+        }
+    }
+
+    fn unsubscribe(&self, channels: &[Channel]) {
+        for channel in channels {
+            self.store.with(channel, |topic, _| topic.unsubscribe(self.mailbox.node()));
+        }
+    }
+
+    async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Unavailable> {
+        self.store.with(channel, |topic, now| {
+            self.check()?;
+            Ok(topic.history(query, now))
+        })
+    }
+
+    async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
+        let top = |channel| {
+            self.store.with(channel, |topic, now| {
+                self.check()?;
+                Ok(topic.top(now))
+            })
+        };
+        channels.iter().map(top).collect()
+    }
+
+    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+        self.store.with(channel, |topic, _| {
+            self.check()?;
+            Ok(topic.hold(self.mailbox.node(), user))
+        })
+    }
+
+    async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
+        self.store.with(channel, |topic, _| {
+            self.check()?;
+            topic.release(self.mailbox.node(), user);
+            Ok(())
+        })
+    }
+
+    async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
+        self.store.with(channel, |topic, _| {
+            self.check()?;
+            Ok(topic.present(limit))
+        })
+    }
+
+    fn health(&self) -> Health {
+        let open = !self.mailbox.is_closed();
+        Health { commands: open, subscriptions: open, reconnects: 0, channels: self.mailbox.subscriptions() }
+    }
+
+    /// Also waits until the sink's last call has returned.
+    async fn close(&self) {
+        self.leave();
+        let reader = self.reader.lock().take();
+        if let Some(reader) = reader {
+            // The only error is a panic in the sink, which was reported when it happened.
+            let _ = reader.await;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Where the topics of all channels are kept, and how those that nobody needs are found.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use proto::Channel;
+use tokio::time::Instant;
+
+use super::mailbox::NodeKey;
+use super::topic::Topic;
+
+/// Enough that publishers on different cores seldom meet.
+const SHARDS: usize = 32;
+
+/// A shard is swept after it was used as often as it has topics, so that a use pays for one topic on average, and this
+/// many times more, so that a small shard is not swept at every use.
+const SWEEP_SLACK: usize = 64;
+
+/// A shard in use is swept at the latest after this time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the nodes of one process share. Cheap to clone; all clones are the same store.
+///
+/// Its memory is bounded by what is in force: topics are dropped once they have no listener, nobody present, no history,
+/// no remembered publish id and no position that was lately given out.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+    nodes: AtomicU64,
+}
+
+struct Shard {
+    topics: HashMap<Channel, Topic>,
+    uses: usize,
+    swept: Instant,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        let shard = || Shard { topics: HashMap::new(), uses: 0, swept: Instant::now() };
+        Self(Arc::new(Shared {
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::new(shard())),
+            nodes: AtomicU64::new(0),
+        }))
+    }
+
+    /// How many channels take up memory.
+    pub fn len(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.lock().topics.len()).sum()
+    }
+
+    /// Whether no channel takes up memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops what has expired, at the cost of a walk over everything. Using the store does so bit by bit; this is for a
+    /// store that is not used for long.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        for shard in &self.0.shards {
+            shard.lock().sweep(now);
+        }
+    }
+
+    /// A number for a new node.
+    pub(super) fn next_node(&self) -> NodeKey {
+        NodeKey(self.0.nodes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Uses the topic of a channel under its lock, with what has expired taken out of it.
+    pub(super) fn with<T>(&self, channel: &Channel, act: impl FnOnce(&mut Topic, Instant) -> T) -> T {
+        let mut shard = self.shard(channel).lock();
+        let now = Instant::now();
+        shard.sweep_if_due(now);
+        if let Some(topic) = shard.topics.get_mut(channel) {
+            topic.expire(now);
+            return act(topic, now);
+        }
+        // Kept only if there is something to keep: asking who is in an empty channel leaves no trace.
+        let mut topic = Topic::default();
+        let answer = act(&mut topic, now);
+        if !topic.is_idle() {
+            shard.topics.insert(channel.clone(), topic);
+        }
+        answer
+    }
+
+    /// Changes every topic, shard by shard.
+    pub(super) fn each(&self, mut act: impl FnMut(&mut Topic)) {
+        for shard in &self.0.shards {
+            let mut shard = shard.lock();
+            shard.topics.retain(|_, topic| {
+                act(topic);
+                !topic.is_idle()
+            });
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the remainder of a division by the length")]
+    fn shard(&self, channel: &Channel) -> &Mutex<Shard> {
+        let hash = self.0.hasher.hash_one(channel);
+        &self.0.shards[(hash % SHARDS as u64) as usize]
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shard {
+    fn sweep_if_due(&mut self, now: Instant) {
+        self.uses += 1;
+        if self.uses > self.topics.len() + SWEEP_SLACK || now.duration_since(self.swept) >= SWEEP_INTERVAL {
+            self.sweep(now);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.uses = 0;
+        self.swept = now;
+        self.topics.retain(|_, topic| {
+            topic.expire(now);
+            !topic.is_idle()
+        });
+        // A burst of channels must not leave its table behind.
+        if self.topics.capacity() > 4 * (self.topics.len() + SWEEP_SLACK) {
+            self.topics.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What is known of one channel: its stream, the publish ids it remembers, who listens and who is there.
+//!
+//! A value without locks or a clock: `now` is passed in. Whoever uses a topic calls [`Topic::expire`] first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::{Epoch, Nonce, Position, PresenceEntry, Step, UserId};
+use tokio::time::Instant;
+
+use super::mailbox::{Event, Mailbox, NodeKey};
+use crate::{Entry, History, HistoryQuery, IdempotencyKey, Presence, PublishError, Published, Retention};
+
+/// How long beyond its entries a stream remembers its top without being asked for it. A client that is away for less and
+/// missed nothing learns just that, instead of a reset.
+const EPOCH_IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// A publish as a topic sees it.
+pub(super) struct Message {
+    pub(super) payload: Bytes,
+    pub(super) retention: Option<Retention>,
+    /// The publisher's key with the fingerprint of what is published under it.
+    pub(super) idempotency: Option<(IdempotencyKey, String)>,
+}
+
+/// How a publish ended that did not fail.
+pub(super) enum Accepted {
+    /// It is new, and stands here in the stream unless it is ephemeral.
+    Now(Option<Step>),
+    /// It was published before.
+    Before(Published),
+}
+
+#[derive(Default)]
+pub(super) struct Topic {
+    stream: Option<Stream>,
+    records: Records,
+    listeners: Vec<Arc<Mailbox>>,
+    present: HashMap<UserId, Vec<(NodeKey, PresenceEntry)>>,
+}
+
+impl Topic {
+    /// Drops what has outlived its time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.records.expire(now);
+        if let Some(stream) = &mut self.stream {
+            stream.expire(now);
+            if stream.is_forgotten(now) && self.listeners.is_empty() {
+                self.stream = None;
+            }
+        }
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stream.is_none()
+            && self.records.is_empty()
+            && self.listeners.is_empty()
+            && self.present.is_empty()
+    }
+
+    pub(super) fn publish(&mut self, message: Message, now: Instant) -> Result<Accepted, PublishError> {
+        if let Some((key, fingerprint)) = &message.idempotency
+            && let Some(before) = self.records.get(key)
+        {
+            if before.fingerprint != *fingerprint {
+                return Err(PublishError::Conflict);
+            }
+            return Ok(Accepted::Before(Published { position: before.position, duplicate: true }));
+        }
+        let step = message.retention.map(|keep| self.stream(now).append(message.payload, keep, now));
+        if let Some((key, fingerprint)) = message.idempotency {
+            self.records.insert(key, Record { fingerprint, position: step.map(|step| step.position) }, now);
+        }
+        Ok(Accepted::Now(step))
+    }
+
+    pub(super) fn history(&mut self, query: HistoryQuery, now: Instant) -> History {
+        self.stream(now).read(query)
+    }
+
+    pub(super) fn top(&mut self, now: Instant) -> Position {
+        self.stream(now).top
+    }
+
+    fn stream(&mut self, now: Instant) -> &mut Stream {
+        let stream = self.stream.get_or_insert_with(|| Stream::new(now));
+        stream.used = now;
+        stream
+    }
+
+    /// Sends an event to every listener; returns those that are behind.
+    pub(super) fn deliver(&self, event: impl Fn() -> Event) -> Vec<Arc<Mailbox>> {
+        self.listeners.iter().filter(|mailbox| mailbox.push(event())).cloned().collect()
+    }
+
+    /// Adds a listener and tells it so, unless it listens already.
+    pub(super) fn subscribe(&mut self, mailbox: &Arc<Mailbox>, event: impl FnOnce() -> Event) {
+        if self.listeners.iter().any(|listener| listener.node() == mailbox.node()) {
+            return;
+        }
+        self.listeners.push(Arc::clone(mailbox));
+        mailbox.joined();
+        mailbox.push(event());
+    }
+
+    pub(super) fn unsubscribe(&mut self, node: NodeKey) {
+        self.listeners.retain(|listener| {
+            let stays = listener.node() != node;
+            if !stays {
+                listener.left();
+            }
+            stays
+        });
+    }
+
+    pub(super) fn hold(&mut self, node: NodeKey, user: &PresenceEntry) -> u64 {
+        let holders = self.present.entry(user.user.clone()).or_default();
+        holders.retain(|(holder, _)| *holder != node);
+        holders.push((node, user.clone()));
+        self.present.len() as u64
+    }
+
+    pub(super) fn release(&mut self, node: NodeKey, user: &UserId) {
+        if let Some(holders) = self.present.get_mut(user) {
+            holders.retain(|(holder, _)| *holder != node);
+            if holders.is_empty() {
+                self.present.remove(user);
+            }
+        }
+    }
+
+    pub(super) fn release_all(&mut self, node: NodeKey) {
+        self.present.retain(|_, holders| {
+            holders.retain(|(holder, _)| *holder != node);
+            !holders.is_empty()
+        });
+    }
+
+    pub(super) fn present(&self, limit: usize) -> Presence {
+        let latest = |holders: &Vec<(NodeKey, PresenceEntry)>| holders.last().map(|(_, entry)| entry.clone());
+        Presence {
+            users: self.present.values().filter_map(latest).take(limit).collect(),
+            count: self.present.len() as u64,
+        }
+    }
+}
+
+/// A channel's publications.
+struct Stream {
+    top: Position,
+    entries: VecDeque<Entry>,
+    /// When the entries expire; `None` for never.
+    expires: Option<Instant>,
+    used: Instant,
+}
+
+impl Stream {
+    fn new(now: Instant) -> Self {
+        let epoch = Epoch(rand::random_range(1..=u64::MAX));
+        Self { top: Position::start(epoch), entries: VecDeque::new(), expires: Some(now), used: now }
+    }
+
+    fn append(&mut self, payload: Bytes, keep: Retention, now: Instant) -> Step {
+        let nonce = Nonce(rand::random_range(1..=u64::MAX));
+        let step = Step {
+            position: Position { epoch: self.top.epoch, offset: self.top.offset + 1, nonce },
+            previous: self.top.nonce,
+        };
+        self.top = step.position;
+        self.entries.push_back(Entry { step, payload });
+        let surplus = self.entries.len().saturating_sub(keep.size as usize);
+        self.entries.drain(..surplus);
+        self.expires = now.checked_add(keep.age);
+        step
+    }
+
+    fn read(&self, query: HistoryQuery) -> History {
+        let oldest = self.entries.front().map_or(0, |entry| entry.step.position.offset);
+        let from = match query.after {
+            Some(after) if after.epoch == self.top.epoch => after.offset.saturating_sub(oldest),
+            _ => 0,
+        };
+        // The entry at `after` itself, and at least the one that follows, are needed for the verdict.
+        let count = (query.limit as usize).max(1).saturating_add(1);
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let read = self.entries.iter().skip(from).take(count).cloned().collect();
+        History::judge(query, self.top, read)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.expires.is_some_and(|at| at <= now) {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.entries.is_empty() && now.duration_since(self.used) >= EPOCH_IDLE
+    }
+}
+
+/// The publish ids that are remembered, in the order of their expiry.
+#[derive(Default)]
+struct Records {
+    by_key: HashMap<IdempotencyKey, Record>,
+    by_age: VecDeque<(Instant, IdempotencyKey)>,
+}
+
+struct Record {
+    fingerprint: String,
+    position: Option<Position>,
+}
+
+impl Records {
+    fn get(&self, key: &IdempotencyKey) -> Option<&Record> {
+        self.by_key.get(key)
+    }
+
+    fn insert(&mut self, key: IdempotencyKey, record: Record, now: Instant) {
+        self.by_age.push_back((now + IdempotencyKey::WINDOW, key));
+        self.by_key.insert(key, record);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, key)) = self.by_age.pop_front_if(|(expires, _)| *expires <= now) {
+            self.by_key.remove(&key);
+        }
+        if self.by_age.is_empty() && self.by_age.capacity() > 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
