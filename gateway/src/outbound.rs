@@ -1,0 +1,198 @@
+//! What waits to be written to one client, and the writing of it.
+//!
+//! Any thread may push and flush: while the socket takes bytes they go out right there, joined into one vectored
+//! write, and no task is woken. Only when the socket is full does the connection's own task wait for it to drain.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+/// How many frames one write joins at most.
+const JOINED: usize = 64;
+
+/// What became of a pushed frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// It waits to be written.
+    Queued,
+    /// The queue is full; the frame was not taken.
+    Full,
+    /// The connection is over; nothing is written any more.
+    Closed,
+}
+
+/// What a flush left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Everything is written.
+    Done,
+    /// The socket is full; the connection's task has to wait for it.
+    Blocked,
+    /// The peer is gone.
+    Broken,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    socket: Arc<TcpStream>,
+    limit: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    state: State,
+    written: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The socket is full: until the connection's task saw it drain, nobody else tries.
+    Blocked,
+    /// A close frame is the last in the queue, or the socket failed.
+    Closed,
+}
+
+impl Outbound {
+    /// A queue of at most `limit` bytes before a socket.
+    pub(crate) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {
+        Self { socket, limit, queue: Mutex::default() }
+    }
+
+    /// Queues a frame of a publication, if there is room for it.
+    pub(crate) fn push(&self, frame: Bytes) -> Push {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Closed {
+            return Push::Closed;
+        }
+        // A frame larger than the limit goes out alone.
+        if queue.bytes > 0 && queue.bytes + frame.len() > self.limit {
+            return Push::Full;
+        }
+        queue.push(frame);
+        Push::Queued
+    }
+
+    /// Queues a frame that is not a publication: a reply, a ping. Replies are bounded by one a request, so they
+    /// pass the limit.
+    pub(crate) fn push_control(&self, frame: Bytes) {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Closed {
+            queue.push(frame);
+        }
+    }
+
+    /// Queues the last frame.
+    pub(crate) fn push_last(&self, frame: Bytes) {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Closed {
+            queue.push(frame);
+            queue.state = State::Closed;
+        }
+    }
+
+    /// Drops everything and takes nothing more.
+    pub(crate) fn abandon(&self) {
+        let mut queue = self.queue.lock();
+        queue.frames.clear();
+        queue.bytes = 0;
+        queue.state = State::Closed;
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.queue.lock().written
+    }
+
+    /// Whether the queue is short enough to be fed again after it was full.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.waiting() <= self.limit / 4
+    }
+
+    /// Writes what waits, from any thread. Does nothing while the connection's task waits for the socket.
+    pub(crate) fn flush(&self) -> Flush {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Blocked { Flush::Blocked } else { queue.write(&self.socket) }
+    }
+
+    /// Writes what waits, after the socket was found writable.
+    pub(crate) fn resume(&self) -> Flush {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Blocked {
+            queue.state = State::Open;
+        }
+        queue.write(&self.socket)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn write(&mut self, socket: &TcpStream) -> Flush {
+        while !self.frames.is_empty() {
+            let written = match self.frames.len() {
+                1 => socket.try_write(self.frames.front().map_or(&[][..], |frame| frame)),
+                _ => {
+                    let mut slices = [IoSlice::new(&[]); JOINED];
+                    let waiting = slices.iter_mut().zip(&self.frames);
+                    let count = waiting.map(|(slice, frame)| *slice = IoSlice::new(frame)).count();
+                    socket.try_write_vectored(slices.get(..count).unwrap_or(&[]))
+                }
+            };
+            match written {
+                Ok(0) => return self.fail(),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.state == State::Open {
+                        self.state = State::Blocked;
+                    }
+                    return Flush::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.fail(),
+            }
+        }
+        if self.frames.capacity() > JOINED {
+            // A burst is over: do not keep its memory in every connection.
+            self.frames = VecDeque::new();
+        }
+        Flush::Done
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        self.written += count as u64;
+        while let Some(frame) = self.frames.front_mut() {
+            if count < frame.len() {
+                frame.advance(count);
+                return;
+            }
+            count -= frame.len();
+            self.frames.pop_front();
+        }
+    }
+
+    fn fail(&mut self) -> Flush {
+        self.frames.clear();
+        self.bytes = 0;
+        self.state = State::Closed;
+        Flush::Broken
+    }
+}

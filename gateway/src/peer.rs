@@ -1,0 +1,136 @@
+//! The shared side of a connection: what others may do to it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use proto::{Channel, Close, Position};
+
+use crate::endpoint::EndpointId;
+use crate::outbound::{Flush, Outbound, Push};
+use crate::ws_frame::PING_FRAME;
+
+/// What a connection is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// The node drains: advise the client when to come back, and close.
+    Drain {
+        /// What the client is advised to wait before it connects again.
+        reconnect_after: Duration,
+    },
+    /// Close.
+    Close(Close),
+}
+
+/// The shared side of a connection. Its own task holds the rest.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Which wire format it wants.
+    pub(crate) endpoint: EndpointId,
+    /// What waits to be written.
+    pub(crate) outbound: Outbound,
+    /// The channels that are not fed because the queue was full, and from where to catch up.
+    lagging: Mutex<Vec<(Channel, Position)>>,
+    signal: Mutex<Option<Signal>>,
+    waker: AtomicWaker,
+    /// Something happened that the connection's task has to look at.
+    called: AtomicBool,
+    /// In a list of those to flush already.
+    dirty: AtomicBool,
+    /// The second, on the node's own count, in which something was last read from the client.
+    heard: AtomicU32,
+}
+
+impl Peer {
+    pub(crate) fn new(endpoint: EndpointId, outbound: Outbound, now: u32) -> Self {
+        Self {
+            endpoint,
+            outbound,
+            lagging: Mutex::new(Vec::new()),
+            signal: Mutex::new(None),
+            waker: AtomicWaker::new(),
+            called: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            heard: AtomicU32::new(now),
+        }
+    }
+
+    /// Queues a publication of a channel. When there is no room, the channel lags from `at` on and must not be fed any
+    /// more: the connection catches up from the stream by itself. Answers whether feeding may go on.
+    pub(crate) fn feed(&self, channel: &Channel, at: Position, frame: Bytes) -> bool {
+        match self.outbound.push(frame) {
+            Push::Queued => true,
+            Push::Closed => false,
+            Push::Full => {
+                self.lagging.lock().push((channel.clone(), at));
+                self.call();
+                false
+            }
+        }
+    }
+
+    /// Queues a frame that is lost when there is no room: an ephemeral publication.
+    pub(crate) fn offer(&self, frame: Bytes) -> bool {
+        self.outbound.push(frame) == Push::Queued
+    }
+
+    /// Marks the peer as one to be flushed; answers whether it was not marked yet.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Writes what waits, in the caller's thread.
+    pub(crate) fn flush(&self) {
+        self.dirty.store(false, Ordering::Release);
+        if self.outbound.flush() != Flush::Done {
+            self.call();
+        }
+    }
+
+    /// Sends a ping.
+    pub(crate) fn ping(&self) {
+        self.outbound.push_control(PING_FRAME);
+        self.flush();
+    }
+
+    /// Tells the connection something; of two signals the later one counts.
+    pub(crate) fn signal(&self, signal: Signal) {
+        *self.signal.lock() = Some(signal);
+        self.call();
+    }
+
+    /// Makes the connection's task look at its signals, deadlines and lagging channels.
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the connection was called since the last time it asked; wakes it at the next call.
+    pub(crate) fn was_called(&self, waker: &Waker) -> bool {
+        self.waker.register(waker);
+        self.called.swap(false, Ordering::AcqRel)
+    }
+
+    pub(crate) fn take_signal(&self) -> Option<Signal> {
+        self.signal.lock().take()
+    }
+
+    pub(crate) fn take_lagging(&self) -> Vec<(Channel, Position)> {
+        std::mem::take(&mut *self.lagging.lock())
+    }
+
+    pub(crate) fn is_lagging(&self) -> bool {
+        !self.lagging.lock().is_empty()
+    }
+
+    pub(crate) fn hear(&self, now: u32) {
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_heard(&self) -> u32 {
+        self.heard.load(Ordering::Relaxed)
+    }
+}

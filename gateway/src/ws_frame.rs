@@ -1,0 +1,83 @@
+//! Server frames of RFC 6455 (section 5.2), built once and shared: unmasked, final, never fragmented.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use proto::Close;
+
+const FIN: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+
+/// A ping without payload.
+pub(crate) const PING_FRAME: Bytes = Bytes::from_static(&[FIN | PING, 0]);
+
+/// A text message.
+pub(crate) fn text(text: &str) -> Bytes {
+    build(TEXT, text.len(), |frame| frame.put_slice(text.as_bytes()))
+}
+
+/// A close frame with the code and a reason, cut to what a control frame carries (125 bytes, section 5.5).
+pub(crate) fn close(close: Close, reason: Option<&str>) -> Bytes {
+    let mut reason = reason.unwrap_or(close.reason());
+    while reason.len() > 123 {
+        let end = reason.char_indices().map(|(at, _)| at).take_while(|at| *at <= 123).last().unwrap_or(0);
+        reason = reason.get(..end).unwrap_or("");
+    }
+    build(CLOSE, 2 + reason.len(), |frame| {
+        frame.put_u16(close.code());
+        frame.put_slice(reason.as_bytes());
+    })
+}
+
+fn build(opcode: u8, length: usize, payload: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut frame = BytesMut::with_capacity(10 + length);
+    frame.put_u8(FIN | opcode);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ 0..=125), _) => frame.put_u8(short),
+        (_, Ok(medium)) => {
+            frame.put_u8(126);
+            frame.put_u16(medium);
+        }
+        _ => {
+            frame.put_u8(127);
+            frame.put_u64(length as u64);
+        }
+    }
+    payload(&mut frame);
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, coding::OpCode};
+
+    fn parse(frame: &Bytes) -> (OpCode, Bytes) {
+        let mut cursor = std::io::Cursor::new(frame);
+        let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+        assert!(header.is_final && header.mask.is_none());
+        let at = usize::try_from(cursor.position()).unwrap();
+        assert_eq!(frame.len(), at + usize::try_from(length).unwrap());
+        (header.opcode, frame.slice(at..))
+    }
+
+    #[test]
+    fn every_length_form_is_read_back() {
+        for length in [0, 1, 125, 126, 127, 65535, 65536, 100_000] {
+            let (opcode, payload) = parse(&text(&"x".repeat(length)));
+            assert_eq!(format!("{opcode}"), "TEXT");
+            assert_eq!(payload.len(), length);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_close_fits_a_control_frame(reason in ".{0,200}") {
+            let (_, payload) = parse(&close(Close::PolicyViolation, Some(&reason)));
+            prop_assert!(payload.len() <= 125);
+            prop_assert_eq!(&payload[..2], &[3, 240]);
+            prop_assert!(reason.starts_with(std::str::from_utf8(&payload[2..]).unwrap()));
+        }
+    }
+}
