@@ -3,4 +3,7 @@
 //! Client libraries drop confirmations, lose subscriptions when slots move, or queue without bound between the socket and
 //! the application. This link does one thing, and says so whenever it cannot.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the connections that use it come next"))]
+mod interest;
 pub mod resp;
+mod slot;
