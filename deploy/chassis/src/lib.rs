@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod options;
+pub mod problem;

@@ -1,0 +1,117 @@
+//! The options of channels, as tables of the file:
+//!
+//! ```toml
+//! [[channels]]
+//! match = "room:support-*"
+//! history_size = 5000
+//! join = "anyone"
+//! ```
+
+use proto::{Access, ChannelOptions, ChannelRules, Kind as ChannelKind, Pattern};
+use serde::Deserialize;
+
+use super::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
+
+/// The row of the channels' options.
+pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
+    key: "channels",
+    kind: Kind::Tables,
+    default: "",
+    help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
+           any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
+           or `nobody`) and `max_message`. The first table that fits a channel decides; what it does not say \
+           keeps the default of that sort of channel.",
+}];
+
+/// Reads the rules of the channels.
+pub fn channels(loaded: &Loaded) -> Result<ChannelRules, OptionsError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Section {
+        #[serde(default)]
+        channels: Vec<Rule>,
+    }
+    let section: Section = loaded.section(CHANNELS)?;
+    let mut rules = Vec::new();
+    let mut mistakes = Vec::new();
+    for (index, rule) in section.channels.into_iter().enumerate() {
+        match rule.meaning() {
+            Ok(meaning) => rules.extend(meaning),
+            Err((field, message)) => {
+                mistakes.push(loaded.mistake(format!("channels[{index}].{field}"), message));
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(ChannelRules::new(rules)) } else { Err(OptionsError::Invalid(mistakes)) }
+}
+
+/// One table, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    #[serde(rename = "match")]
+    pattern: String,
+    history_size: Option<u32>,
+    history_age: Option<HumanDuration>,
+    presence: Option<bool>,
+    join: Option<Who>,
+    publish: Option<Who>,
+    max_message: Option<ByteSize>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Who {
+    Anyone,
+    Listed,
+    Members,
+    Nobody,
+}
+
+impl From<Who> for Access {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Anyone => Self::Anyone,
+            Who::Listed => Self::Listed,
+            Who::Members => Self::Members,
+            Who::Nobody => Self::Nobody,
+        }
+    }
+}
+
+impl Rule {
+    /// What the table means: a rule, or for `*` one for each sort of channel, since their defaults differ. Or
+    /// the field that is wrong, and why.
+    fn meaning(&self) -> Result<Vec<(Pattern, ChannelOptions)>, (&'static str, String)> {
+        let of = |text: &str, kind| {
+            let pattern = Pattern::new(text).map_err(|error| ("match", error.to_string()))?;
+            Ok((pattern, self.over(&ChannelOptions::default_for(kind))))
+        };
+        match self.pattern.as_str() {
+            "*" => {
+                [("user:*", ChannelKind::User), ("room:*", ChannelKind::Room), ("all", ChannelKind::Everyone)]
+                    .into_iter()
+                    .map(|(text, kind)| of(text, kind))
+                    .collect()
+            }
+            "all" => Ok(vec![of("all", ChannelKind::Everyone)?]),
+            text if text.starts_with("user:") => Ok(vec![of(text, ChannelKind::User)?]),
+            text if text.starts_with("room:") => Ok(vec![of(text, ChannelKind::Room)?]),
+            text => {
+                let shown: String = text.chars().take(40).collect();
+                Err(("match", format!("{shown:?} must begin with room: or user:, or be all or *")))
+            }
+        }
+    }
+
+    fn over(&self, defaults: &ChannelOptions) -> ChannelOptions {
+        ChannelOptions {
+            history_size: self.history_size.unwrap_or(defaults.history_size),
+            history_age: self.history_age.map_or(defaults.history_age, |age| age.0),
+            presence: self.presence.unwrap_or(defaults.presence),
+            join: self.join.map_or(defaults.join, Access::from),
+            publish: self.publish.map_or(defaults.publish, Access::from),
+            max_message: self.max_message.map_or(defaults.max_message, ByteSize::as_usize),
+        }
+    }
+}
