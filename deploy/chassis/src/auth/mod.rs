@@ -5,6 +5,20 @@
 
 mod claims;
 mod identity;
+mod key;
+mod mint;
+mod strict_json;
+mod token;
+mod verifier;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod testing;
 
 pub use claims::{ClaimError, ClaimFault, ClaimMapping, ClaimPath};
 pub use identity::{Identity, ScopeError, Scopes};
+pub use key::{Algorithm, Jwk, Key, KeyError, Keys};
+pub use mint::{Grant, MintError, Minter};
+pub use token::{LONGEST_TOKEN, Leeway, Rules, TokenError};
+pub use verifier::Verifier;
