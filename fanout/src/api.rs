@@ -1,0 +1,189 @@
+//! The calls: from a request to an answer.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::HeaderMap;
+use proto::Timestamp;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::caller::{Caller, Callers};
+use crate::config::FanoutConfig;
+use crate::intake::{bearer, idempotency_key, read_body, require_json};
+use crate::metrics::{InFlight, Metrics};
+use crate::problem::Problem;
+use crate::publisher::{Outcome, Publisher};
+use crate::refusal::{Refusal, read_json};
+use crate::request::{BatchRequest, MAX_BATCH_CHANNELS, MAX_ITEMS, Order, PublishRequest};
+use crate::response::{BatchResponse, ItemResult, PublishResponse, Receipt};
+
+/// What every call uses.
+pub(crate) struct Api {
+    pub(crate) config: FanoutConfig,
+    pub(crate) publisher: Publisher,
+    pub(crate) callers: Arc<dyn Callers>,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) metrics: Metrics,
+}
+
+/// Why one message is not in all of its channels, and those that have it all the same.
+#[derive(Debug)]
+struct Failure {
+    refusal: Refusal,
+    results: Vec<Receipt>,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, results: Vec::new() }
+    }
+}
+
+impl Failure {
+    /// What the caller is told. `within` is where the message stands in the body: a JSON pointer.
+    fn problem(self, within: &str) -> Problem {
+        Problem::of(&self.refusal, within).with_results(self.results)
+    }
+}
+
+/// `POST /v1/publish`
+pub(crate) async fn publish(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let started = Instant::now();
+    let result = match api.enter() {
+        Ok(_place) => api.publish_one(request).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    api.metrics.message(result.as_ref().err().map(|failure| &failure.refusal));
+    api.metrics.took(started.elapsed());
+    match result {
+        Ok(results) => Json(PublishResponse { results }).into_response(),
+        Err(failure) => failure.problem("").into_response(),
+    }
+}
+
+/// `POST /v1/publish/batch`
+pub(crate) async fn publish_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let started = Instant::now();
+    let result = match api.enter() {
+        Ok(_place) => api.publish_many(request).await,
+        Err(refusal) => Err(refusal),
+    };
+    api.metrics.took(started.elapsed());
+    match result {
+        Ok(results) => Json(BatchResponse { results }).into_response(),
+        Err(refusal) => {
+            api.metrics.message(Some(&refusal));
+            Problem::of(&refusal, "").into_response()
+        }
+    }
+}
+
+/// A path that does not exist.
+pub(crate) async fn not_found() -> Problem {
+    Problem::of(&Refusal::NoSuchPath, "")
+}
+
+/// A path that exists, with a method that it does not take. The router adds `Allow`.
+pub(crate) async fn no_such_method() -> Problem {
+    Problem::of(&Refusal::NoSuchMethod, "")
+}
+
+impl Api {
+    /// Takes a place among the calls in flight for as long as what is returned lives. Nobody waits for one.
+    fn enter(&self) -> Result<(SemaphorePermit<'_>, InFlight), Refusal> {
+        let place = self.in_flight.try_acquire().map_err(|_| Refusal::Busy)?;
+        Ok((place, self.metrics.enter()))
+    }
+
+    async fn publish_one(&self, request: Request) -> Result<Vec<Receipt>, Failure> {
+        let (caller, headers, body) = self.take_in(request).await?;
+        let mut message: PublishRequest = read_json(&body)?;
+        if let Some(key) = idempotency_key(&headers)? {
+            match &message.id {
+                Some(id) if id != key => {
+                    return Err(Refusal::malformed("/id", "differs from the header Idempotency-Key").into());
+                }
+                _ => message.id = Some(key.to_owned()),
+            }
+        }
+        let order = self.check(&caller, message)?;
+        let mut outcomes = self.carry_out(&caller, std::slice::from_ref(&order)).await;
+        self.settle(outcomes.pop().unwrap_or_default())
+    }
+
+    async fn publish_many(&self, request: Request) -> Result<Vec<ItemResult>, Refusal> {
+        let (caller, headers, body) = self.take_in(request).await?;
+        if idempotency_key(&headers)?.is_some() {
+            return Err(Refusal::malformed("", "Idempotency-Key fits one message; give each item an id"));
+        }
+        let BatchRequest { items } = read_json(&body)?;
+        if items.is_empty() || items.len() > MAX_ITEMS {
+            return Err(Refusal::malformed("/items", format!("must hold 1 to {MAX_ITEMS} messages")));
+        }
+        let mut orders = Vec::with_capacity(items.len());
+        let mut refused = Vec::with_capacity(items.len());
+        for item in items {
+            let order = read_json(item.get().as_bytes()).and_then(|message| self.check(&caller, message));
+            refused.push(order.map(|order| orders.push(order)).err());
+        }
+        if orders.iter().map(|order| order.channels.len()).sum::<usize>() > MAX_BATCH_CHANNELS {
+            let detail = format!("must go to at most {MAX_BATCH_CHANNELS} channels together");
+            return Err(Refusal::malformed("/items", detail));
+        }
+        let mut outcomes = self.carry_out(&caller, &orders).await.into_iter();
+        let answer = |(index, refused): (usize, Option<Refusal>)| {
+            let result = match refused {
+                Some(refusal) => Err(refusal.into()),
+                None => self.settle(outcomes.next().unwrap_or_default()),
+            };
+            self.metrics.message(result.as_ref().err().map(|failure| &failure.refusal));
+            ItemResult::new(result.map_err(|failure| failure.problem(&format!("/items/{index}"))))
+        };
+        Ok(refused.into_iter().enumerate().map(answer).collect())
+    }
+
+    /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
+    async fn take_in(&self, request: Request) -> Result<(Caller, HeaderMap, Bytes), Refusal> {
+        let (head, body) = request.into_parts();
+        let caller = self.callers.identify(bearer(&head.headers)?)?;
+        require_json(&head.headers)?;
+        Ok((caller, head.headers, read_body(body, self.config.max_body).await?))
+    }
+
+    fn check(&self, caller: &Caller, message: PublishRequest) -> Result<Order, Refusal> {
+        let tenant = caller.tenant_of(message.tenant.as_deref())?;
+        Order::check(message, &tenant, self.publisher.rules())
+    }
+
+    async fn carry_out<'a>(&self, caller: &Caller, orders: &'a [Order]) -> Vec<Outcome<'a>> {
+        let deadline = Instant::now() + self.config.publish_timeout;
+        self.publisher.publish(&caller.publisher, orders, now(), deadline).await
+    }
+
+    /// One message is published when it is in all of its channels.
+    fn settle(&self, outcome: Outcome<'_>) -> Result<Vec<Receipt>, Failure> {
+        let mut results = Vec::with_capacity(outcome.len());
+        let mut first = None;
+        for (channel, result) in outcome {
+            match result {
+                Ok(published) => results.push(Receipt::new(channel, published)),
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        self.metrics.duplicates(results.iter().filter(|receipt| receipt.duplicate).count());
+        match first {
+            None => Ok(results),
+            Some(refusal) => Err(Failure { refusal, results }),
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,213 @@
+//! Why the API refuses a call; translated once, at the edge, into what the caller is told.
+
+use std::fmt::Write as _;
+
+use proto::{ErrorCode, NameError};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+
+/// Why a call, or an item of a batch, was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is not what the call takes.
+    #[error("{detail}")]
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+        /// Where: a JSON pointer (RFC 6901); empty for the whole document.
+        pointer: String,
+    },
+    /// A name has characters or a length that is not allowed.
+    #[error("{error}")]
+    Name {
+        /// What is wrong with it.
+        error: NameError,
+        /// Where: a JSON pointer.
+        pointer: String,
+    },
+    /// The body is not declared as JSON.
+    #[error("the body must be declared as application/json")]
+    MediaType,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    SlowBody,
+    /// The body is larger than the API takes.
+    #[error("the body has more than {max} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The data is larger than a channel takes.
+    #[error("the data has {size} bytes, {channel} takes {max}")]
+    DataTooLarge {
+        /// The size in bytes.
+        size: usize,
+        /// The channel's limit in bytes.
+        max: usize,
+        /// The channel's public name.
+        channel: String,
+    },
+    /// No credential came with the call.
+    #[error("needs the header Authorization: Bearer with a token or an API key")]
+    NotAuthenticated,
+    /// The credential is no good.
+    #[error("the token or API key was refused")]
+    InvalidToken,
+    /// The token's time is over.
+    #[error("the token's time is over")]
+    TokenExpired,
+    /// The path does not exist.
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    /// The path does not take this method.
+    #[error("the path does not take this method")]
+    NoSuchMethod,
+    /// The caller may not do that.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The id was used for another message.
+    #[error("the id was used before for another message")]
+    Conflict,
+    /// The broker did not answer in time. The message may be in.
+    #[error("the message could not be stored in time; repeating it with the same id is safe")]
+    Unavailable,
+    /// As many calls as the process takes are in flight.
+    #[error("too many calls are in flight")]
+    Busy,
+}
+
+impl Refusal {
+    /// A refusal of a part of the body.
+    pub(crate) fn malformed(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Malformed { detail: detail.into(), pointer: pointer.into() }
+    }
+
+    /// The stable word for it.
+    pub(crate) const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Malformed { .. } | Self::MediaType | Self::SlowBody => ErrorCode::InvalidMessage,
+            Self::Name { .. } => ErrorCode::InvalidName,
+            Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
+            Self::NotAuthenticated => ErrorCode::NotAuthenticated,
+            Self::InvalidToken => ErrorCode::InvalidToken,
+            Self::TokenExpired => ErrorCode::TokenExpired,
+            Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
+            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::Unavailable | Self::Busy => ErrorCode::Unavailable,
+        }
+    }
+
+    /// The HTTP status (RFC 9110, section 15).
+    pub(crate) const fn status(&self) -> u16 {
+        match self {
+            Self::NoSuchMethod => 405,
+            Self::MediaType => 415,
+            Self::SlowBody => 408,
+            other => other.code().status(),
+        }
+    }
+
+    /// The part of the body that is meant, as a JSON pointer.
+    pub(crate) fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Malformed { pointer, .. } | Self::Name { pointer, .. } => Some(pointer),
+            Self::DataTooLarge { .. } => Some("/data"),
+            Self::Conflict => Some("/id"),
+            _ => None,
+        }
+    }
+
+    /// The word under which it is counted: a bounded set.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } | Self::Name { .. } | Self::MediaType | Self::SlowBody => "invalid",
+            Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
+            Self::NotAuthenticated | Self::InvalidToken | Self::TokenExpired => "unauthenticated",
+            Self::NoSuchPath | Self::NoSuchMethod => "unknown",
+            Self::Forbidden(_) => "forbidden",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Busy => "overloaded",
+        }
+    }
+}
+
+/// Makes a wrong name a refusal of the place it stands at.
+pub(crate) fn at(pointer: impl Into<String>) -> impl FnOnce(NameError) -> Refusal {
+    let pointer = pointer.into();
+    |error| Refusal::Name { error, pointer }
+}
+
+/// Reads a JSON text, naming the place of the first thing that is wrong.
+pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| Refusal::malformed(pointer(error.path()), shorten(&error.inner().to_string())))?;
+    reader.end().map_err(|error| Refusal::malformed("", shorten(&error.to_string())))?;
+    Ok(value)
+}
+
+/// A path as a JSON pointer, shortened where a caller's own key would make it long.
+fn pointer(path: &Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                // Writing to a string does not fail.
+                let _ = write!(text, "/{index}");
+            }
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                text.push('/');
+                text.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Unknown => text.push_str("/?"),
+        }
+    }
+    shorten(&text)
+}
+
+/// At most 200 characters: an error repeats a caller's words, not their megabyte.
+fn shorten(text: &str) -> String {
+    const MAX: usize = 200;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::PublishRequest;
+
+    fn place(text: &str) -> (String, String) {
+        match read_json::<PublishRequest>(text.as_bytes()) {
+            Err(Refusal::Malformed { detail, pointer }) => (pointer, detail),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_wrong_field_is_named() {
+        assert_eq!(place(r#"{"to":{"room":7},"event":"e","data":1}"#).0, "/to/room");
+        assert_eq!(place(r#"{"to":{"users":["a",7]},"event":"e","data":1}"#).0, "/to/users/1");
+        assert_eq!(place(r#"{"to":{"room":"r"},"event":"e","data":1,"dta":1}"#).0, "/dta");
+        let (pointer, detail) = place(r#"{"to":{"room":"r"},"event":"e"}"#);
+        assert_eq!((pointer.as_str(), detail.contains("`data`")), ("", true), "{detail}");
+    }
+
+    #[test]
+    fn what_is_not_one_document_is_refused() {
+        for text in ["", "{", "[1", "{} {}", "nul", r#"{"to":{"room":"r"},"event":"e","data":1} x"#] {
+            assert!(matches!(read_json::<PublishRequest>(text.as_bytes()), Err(Refusal::Malformed { .. })));
+        }
+    }
+
+    #[test]
+    fn a_long_key_is_not_repeated_whole() {
+        let key = "ké".repeat(100_000);
+        let (pointer, detail) = place(&format!(r#"{{"{key}":1}}"#));
+        assert!(pointer.chars().count() <= 201 && detail.chars().count() <= 201);
+    }
+}

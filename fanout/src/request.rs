@@ -1,0 +1,225 @@
+//! What callers send: the shapes on the wire, and the checked order that follows from one.
+
+use std::collections::HashSet;
+
+use proto::{Channel, ChannelRules, EventName, MessageId, Room, Tenant, UserId};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::refusal::{Refusal, at};
+
+/// The most users that one message may name.
+pub(crate) const MAX_USERS: usize = 1000;
+/// The most items of a batch.
+pub(crate) const MAX_ITEMS: usize = 1000;
+/// The most channels that a batch may publish to, over all its items.
+pub(crate) const MAX_BATCH_CHANNELS: usize = 10_000;
+
+/// A message and where it goes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishRequest {
+    /// Who gets it.
+    pub(crate) to: To,
+    /// The application's name of what happened: 1 to 128 bytes of printable text.
+    pub(crate) event: String,
+    /// Any JSON value; passed on as it was written.
+    pub(crate) data: Box<RawValue>,
+    /// Your own id of this message, 1 to 128 bytes of printable text. Repeating a call with the same id within five
+    /// minutes publishes once.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
+    /// Only for whoever is connected now: not stored, no position.
+    #[serde(default)]
+    pub(crate) ephemeral: bool,
+    /// Another tenant than the caller's own, for callers that may publish to any.
+    #[serde(default)]
+    pub(crate) tenant: Option<String>,
+}
+
+/// Who gets a message: exactly one of these keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ToFields")]
+pub(crate) enum To {
+    /// Everyone in a room.
+    Room(String),
+    /// Every session of a user.
+    User(String),
+    /// Every session of each of these users, 1 to 1000 of them; who is named twice gets it once.
+    Users(Vec<String>),
+    /// Everyone of the tenant; always `true`.
+    All(bool),
+}
+
+/// The keys of [`To`] as they come. None of them may be `null`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToFields {
+    #[serde(default, deserialize_with = "present")]
+    room: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    user: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    users: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    all: Option<bool>,
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl TryFrom<ToFields> for To {
+    type Error = &'static str;
+
+    fn try_from(fields: ToFields) -> Result<Self, Self::Error> {
+        match fields {
+            ToFields { room: Some(room), user: None, users: None, all: None } => Ok(Self::Room(room)),
+            ToFields { room: None, user: Some(user), users: None, all: None } => Ok(Self::User(user)),
+            ToFields { room: None, user: None, users: Some(users), all: None } => Ok(Self::Users(users)),
+            ToFields { room: None, user: None, users: None, all: Some(true) } => Ok(Self::All(true)),
+            ToFields { room: None, user: None, users: None, all: Some(false) } => Err("all must be true"),
+            _ => Err("needs exactly one of room, user, users and all"),
+        }
+    }
+}
+
+/// Several messages. Each item is read by itself, so that a wrong one does not fail the others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    /// The messages, at most 1000.
+    pub(crate) items: Vec<Box<RawValue>>,
+}
+
+/// A checked message with the channels that it goes to.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Each channel once, in the order of the request.
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) event: EventName,
+    pub(crate) data: Box<RawValue>,
+    pub(crate) id: Option<MessageId>,
+    pub(crate) ephemeral: bool,
+}
+
+impl Order {
+    /// Checks every name and the size of the data. `tenant` is the one that was settled for the caller.
+    pub(crate) fn check(
+        request: PublishRequest,
+        tenant: &Tenant,
+        rules: &ChannelRules,
+    ) -> Result<Self, Refusal> {
+        let channels = channels(&request.to, tenant)?;
+        let size = request.data.get().len();
+        for channel in &channels {
+            let max = rules.of(channel).max_message;
+            if size > max {
+                return Err(Refusal::DataTooLarge { size, max, channel: channel.public_name() });
+            }
+        }
+        let event = EventName::new(&request.event).map_err(at("/event"))?;
+        let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
+        Ok(Self { channels, event, data: request.data, id, ephemeral: request.ephemeral })
+    }
+}
+
+fn channels(to: &To, tenant: &Tenant) -> Result<Vec<Channel>, Refusal> {
+    match to {
+        To::Room(room) => Ok(vec![Channel::room(tenant, &Room::new(room).map_err(at("/to/room"))?)]),
+        To::User(user) => Ok(vec![Channel::user(tenant, &UserId::new(user).map_err(at("/to/user"))?)]),
+        To::All(_) => Ok(vec![Channel::everyone(tenant)]),
+        To::Users(users) if users.is_empty() || users.len() > MAX_USERS => {
+            Err(Refusal::malformed("/to/users", format!("must name 1 to {MAX_USERS} users")))
+        }
+        To::Users(users) => {
+            let mut seen = HashSet::with_capacity(users.len());
+            let mut channels = Vec::with_capacity(users.len());
+            for (index, user) in users.iter().enumerate() {
+                if seen.insert(user) {
+                    let user = UserId::new(user).map_err(at(format!("/to/users/{index}")))?;
+                    channels.push(Channel::user(tenant, &user));
+                }
+            }
+            Ok(channels)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::read_json;
+
+    fn check(to: &str, event: &str, data: &str) -> Result<Order, Refusal> {
+        let text = format!(r#"{{"to":{to},"event":"{event}","data":{data}}}"#);
+        Order::check(read_json(text.as_bytes())?, &Tenant::new("t").unwrap(), &ChannelRules::default())
+    }
+
+    fn names(to: &str) -> Vec<String> {
+        check(to, "e", "1").unwrap().channels.iter().map(|channel| channel.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_target_is_a_channel_of_the_tenant() {
+        assert_eq!(names(r#"{"room":"lobby"}"#), ["t/r/lobby"]);
+        assert_eq!(names(r#"{"user":"1"}"#), ["t/u/1"]);
+        assert_eq!(names(r#"{"all":true}"#), ["t/a/"]);
+        assert_eq!(names(r#"{"users":["2","1","2"]}"#), ["t/u/2", "t/u/1"]);
+    }
+
+    #[test]
+    fn exactly_one_target_is_taken() {
+        for to in [
+            r"{}",
+            r#"{"room":"a","user":"b"}"#,
+            r#"{"room":"a","all":true}"#,
+            r#"{"all":false}"#,
+            r#"{"room":null}"#,
+            r#"{"room":"a","user":null}"#,
+            r#"{"users":[]}"#,
+            r#"{"rooms":["a"]}"#,
+            r#""lobby""#,
+            "null",
+        ] {
+            let refusal = check(to, "e", "1").unwrap_err();
+            assert_eq!(refusal.status(), 400, "{to}");
+            assert!(refusal.pointer().unwrap().starts_with("/to"), "{to}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_users_are_the_most() {
+        let users = |count: usize| {
+            let list: Vec<_> = (0..count).map(|user| format!(r#""{user}""#)).collect();
+            check(&format!(r#"{{"users":[{}]}}"#, list.join(",")), "e", "1")
+        };
+        assert_eq!(users(1000).unwrap().channels.len(), 1000);
+        assert_eq!(users(1001).unwrap_err().pointer(), Some("/to/users"));
+    }
+
+    #[test]
+    fn a_wrong_name_is_refused_at_its_place() {
+        let place = |to, event| check(to, event, "1").unwrap_err();
+        for (refusal, pointer) in [
+            (place(r#"{"room":"a/b"}"#, "e"), "/to/room"),
+            (place(r#"{"user":""}"#, "e"), "/to/user"),
+            (place(r#"{"users":["a","b c"]}"#, "e"), "/to/users/1"),
+            (place(r#"{"room":"a"}"#, ""), "/event"),
+        ] {
+            assert_eq!((refusal.code().as_str(), refusal.pointer()), ("invalid_name", Some(pointer)));
+        }
+    }
+
+    #[test]
+    fn data_is_kept_as_written_up_to_the_channels_limit() {
+        let data = r#"{ "n": 1.50, "b":[ ] }"#;
+        assert_eq!(check(r#"{"room":"a"}"#, "e", data).unwrap().data.get(), data);
+        let long = format!(r#""{}""#, "x".repeat(32 * 1024 - 2));
+        assert!(check(r#"{"room":"a"}"#, "e", &long).is_ok());
+        assert_eq!(
+            check(r#"{"room":"a"}"#, "e", &format!("{long} ").replace("\" ", "y\"")).unwrap_err().status(),
+            413
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! What callers get.
+
+use broker::Published;
+use proto::{Channel, Position};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// One channel that has the message.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Receipt {
+    /// The channel: `room:lobby`, `user:42` or `all`.
+    pub(crate) channel: String,
+    /// Where the message stands in it; `null` when the channel does not keep it.
+    pub(crate) position: Option<Position>,
+    /// The same id was published before; the position is that of the first time.
+    pub(crate) duplicate: bool,
+}
+
+impl Receipt {
+    pub(crate) fn new(channel: &Channel, published: Published) -> Self {
+        Self { channel: channel.public_name(), position: published.position, duplicate: published.duplicate }
+    }
+}
+
+/// Every channel that the message went to, in the order of the request.
+#[derive(Debug, Serialize)]
+pub(crate) struct PublishResponse {
+    /// One for each channel.
+    pub(crate) results: Vec<Receipt>,
+}
+
+/// What became of each item, in the order of the request.
+#[derive(Debug, Serialize)]
+pub(crate) struct BatchResponse {
+    /// One for each item.
+    pub(crate) results: Vec<ItemResult>,
+}
+
+/// What became of one item: the status and body that it would have had as a call of its own.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ItemResult {
+    /// The message is in every channel.
+    Published {
+        /// Always 200.
+        status: u16,
+        /// One for each channel.
+        results: Vec<Receipt>,
+    },
+    /// The message was refused, or is not in every channel.
+    Failed {
+        /// The status of the problem.
+        status: u16,
+        /// What went wrong.
+        problem: Problem,
+    },
+}
+
+impl ItemResult {
+    pub(crate) fn new(result: Result<Vec<Receipt>, Problem>) -> Self {
+        match result {
+            Ok(results) => Self::Published { status: 200, results },
+            Err(problem) => Self::Failed { status: problem.status(), problem },
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Publishing through the router: what callers get, and what reaches the broker.
+
+mod support;
+
+use serde_json::json;
+use support::{Api, Behaviour};
+
+#[tokio::test]
+async fn a_message_reaches_its_channel_as_it_was_written() {
+    let api = Api::new();
+    let body = r#"{"to":{"room":"lobby"},"event":"chat","data":{ "n":1.50, "b":[ ] }}"#;
+    let answer = api.post("/v1/publish", body).await;
+    assert_eq!(answer.status, 200);
+    let result = &answer.json["results"][0];
+    assert_eq!((&result["channel"], &result["duplicate"]), (&json!("room:lobby"), &json!(false)));
+    assert!(result["position"].as_str().unwrap().starts_with("v1."));
+    assert_eq!(api.stored(), [("acme/r/lobby".into(), "chat".into(), r#"{ "n":1.50, "b":[ ] }"#.into())]);
+}
+
+#[tokio::test]
+async fn an_ephemeral_message_has_no_position() {
+    let api = Api::new();
+    let body = r#"{"to":{"all":true},"event":"typing","data":null,"ephemeral":true}"#;
+    let answer = api.post("/v1/publish", body).await;
+    assert_eq!(answer.json, json!({"results":[{"channel":"all","position":null,"duplicate":false}]}));
+}
+
+#[tokio::test]
+async fn several_users_get_a_result_each_in_their_order() {
+    let api = Api::new();
+    let answer = api.post("/v1/publish", r#"{"to":{"users":["c","a","b","a"]},"event":"e","data":1}"#).await;
+    let channels: Vec<_> =
+        answer.json["results"].as_array().unwrap().iter().map(|r| r["channel"].as_str().unwrap()).collect();
+    assert_eq!(channels, ["user:c", "user:a", "user:b"]);
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_item_and_keeps_the_order_within_a_channel() {
+    let api = Api::new();
+    let mut items: Vec<_> =
+        (0..200).map(|n| json!({"to":{"room":format!("r{}", n % 3)},"event":"e","data":n})).collect();
+    items[7] = json!({"to":{"room":7},"event":"e","data":1});
+    items[8] = json!({"to":{"room":"a b"},"event":"e","data":1});
+    let answer = api.post("/v1/publish/batch", &json!({"items": items}).to_string()).await;
+    assert_eq!(answer.status, 200);
+    let results = answer.json["results"].as_array().unwrap();
+    assert_eq!(results.len(), 200);
+    assert_eq!(results[7]["status"], 400);
+    assert_eq!(results[7]["problem"]["pointer"], "/items/7/to/room");
+    assert_eq!(results[8]["problem"]["code"], "invalid_name");
+    assert!(results.iter().enumerate().all(|(n, r)| n == 7 || n == 8 || r["status"] == 200));
+    for room in 0..3 {
+        let seen: Vec<u64> = api
+            .stored()
+            .iter()
+            .filter(|(channel, ..)| *channel == format!("acme/r/r{room}"))
+            .map(|(.., data)| data.parse().unwrap())
+            .collect();
+        let sent: Vec<u64> = (0..200).filter(|n| n % 3 == room && *n != 7 && *n != 8).collect();
+        assert_eq!(seen, sent);
+    }
+}
+
+#[tokio::test]
+async fn after_a_message_that_was_not_stored_its_channel_gets_no_later_one() {
+    let api = Api::with(Behaviour::FailsFor("acme/r/down"));
+    let item = |room: &str, n: u32| json!({"to":{"room":room},"event":"e","data":n});
+    let items = [item("down", 1), item("up", 2), item("down", 3), item("up", 4)];
+    let answer = api.post("/v1/publish/batch", &json!({"items": items}).to_string()).await;
+    let statuses: Vec<_> =
+        answer.json["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [503, 200, 503, 200]);
+    assert_eq!(api.tried("acme/r/down"), 1);
+}
+
+#[tokio::test]
+async fn users_that_were_reached_are_told_when_others_were_not() {
+    let api = Api::with(Behaviour::FailsFor("acme/u/2"));
+    let answer = api.post("/v1/publish", r#"{"to":{"users":["1","2"]},"event":"e","data":1,"id":"x"}"#).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json["results"][0]["channel"], "user:1");
+}

@@ -1,0 +1,215 @@
+//! An API over a broker that does as it is told.
+// Each test file takes the part that it needs.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use broker::{
+    Broker, Health, History, HistoryQuery, IdempotencyKey, Presence, Publish, PublishError, Published, Sink,
+    Unavailable,
+};
+use http::{HeaderMap, Request, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use prometheus::{Registry, TextEncoder};
+use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, Tenant, UserId};
+use serde_json::Value;
+use switchboard_fanout::{Caller, Callers, Fanout, FanoutConfig, Refusal};
+use tower::ServiceExt;
+
+/// How the broker behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    Works,
+    /// Refuses everything for one channel.
+    FailsFor(&'static str),
+    /// Never answers.
+    Hangs,
+}
+
+#[derive(Default)]
+struct Store {
+    stored: Vec<(String, String, String)>,
+    tried: HashMap<String, u64>,
+    ids: HashMap<(String, IdempotencyKey), (Position, String)>,
+}
+
+pub struct FakeBroker {
+    behaviour: Behaviour,
+    store: Mutex<Store>,
+}
+
+#[async_trait]
+impl Broker for FakeBroker {
+    fn attach(&self, _: Arc<dyn Sink>) {}
+
+    async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
+        // Gives concurrent publishes the chance to overtake each other.
+        tokio::task::yield_now().await;
+        let name = channel.as_str().to_owned();
+        *self.store.lock().tried.entry(name.clone()).or_default() += 1;
+        match self.behaviour {
+            Behaviour::Hangs => std::future::pending().await,
+            Behaviour::FailsFor(failing) if failing == name => {
+                return Err(Unavailable("told to".into()).into());
+            }
+            Behaviour::Works | Behaviour::FailsFor(_) => {}
+        }
+        let mut store = self.store.lock();
+        let fingerprint = publish.fingerprint();
+        let key = publish.idempotency.map(|key| (name.clone(), key));
+        if let Some((position, first)) = key.as_ref().and_then(|key| store.ids.get(key)) {
+            let position = Some(*position);
+            return if *first == fingerprint {
+                Ok(Published { position, duplicate: true })
+            } else {
+                Err(PublishError::Conflict)
+            };
+        }
+        let publication = publish.publication;
+        store.stored.push((name, publication.event.to_string(), publication.data.get().to_owned()));
+        let position = Position { epoch: Epoch(7), offset: store.stored.len() as u64, nonce: Nonce(9) };
+        if let Some(key) = key {
+            store.ids.insert(key, (position, fingerprint));
+        }
+        Ok(Published { position: publish.retention.map(|_| position), duplicate: false })
+    }
+
+    fn subscribe(&self, _: &[Channel]) {}
+    fn unsubscribe(&self, _: &[Channel]) {}
+
+    async fn history(&self, _: &Channel, _: HistoryQuery) -> Result<History, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn tops(&self, _: &[Channel]) -> Result<Vec<Position>, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn hold(&self, _: &Channel, _: &PresenceEntry) -> Result<u64, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn release(&self, _: &Channel, _: &UserId) -> Result<(), Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn present(&self, _: &Channel, _: usize) -> Result<Presence, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    async fn close(&self) {}
+}
+
+/// Knows the tokens `acme` (a caller of that tenant), `root` (any tenant), `reader` (may not send), `late` (too old).
+struct Tokens;
+
+impl Callers for Tokens {
+    fn identify(&self, token: &str) -> Result<Caller, Refusal> {
+        let tenant = Tenant::new("acme").unwrap();
+        match token {
+            "acme" | "root" => {
+                Ok(Caller { tenant, publisher: format!("api:{token}"), any_tenant: token == "root" })
+            }
+            "reader" => Err(Refusal::Forbidden("the token does not have the scope for publishing")),
+            "late" => Err(Refusal::TokenExpired),
+            _ => Err(Refusal::InvalidToken),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks that this is a problem of this status and code, and returns it.
+    pub fn problem(&self, status: u16, code: &str) -> &Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(
+            (&self.json["status"], &self.json["code"]),
+            (&status.into(), &code.into()),
+            "{}",
+            self.text
+        );
+        assert!(["type", "title", "detail"].iter().all(|key| self.json[key].is_string()), "{}", self.text);
+        &self.json
+    }
+}
+
+pub struct Api {
+    pub router: Router,
+    pub broker: Arc<FakeBroker>,
+    pub registry: Registry,
+}
+
+impl Api {
+    pub fn new() -> Self {
+        Self::with(Behaviour::Works)
+    }
+
+    pub fn with(behaviour: Behaviour) -> Self {
+        Self::configured(behaviour, FanoutConfig::default())
+    }
+
+    pub fn configured(behaviour: Behaviour, config: FanoutConfig) -> Self {
+        let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default() });
+        let registry = Registry::new();
+        let fanout =
+            Fanout::new(config, broker.clone(), Arc::new(Tokens), ChannelRules::default(), &registry)
+                .unwrap();
+        Self { router: fanout.router(), broker, registry }
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.call(post(path, "acme").body(body.to_owned().into()).unwrap()).await
+    }
+
+    pub async fn call(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Answer { status: head.status.as_u16(), headers: head.headers, text, json }
+    }
+
+    /// What was stored: channel, event and data.
+    pub fn stored(&self) -> Vec<(String, String, String)> {
+        self.broker.store.lock().stored.clone()
+    }
+
+    /// How often a publish to a channel was tried.
+    pub fn tried(&self, channel: &str) -> u64 {
+        self.broker.store.lock().tried.get(channel).copied().unwrap_or_default()
+    }
+
+    /// The lines of the metrics that begin with this.
+    pub fn metric(&self, prefix: &str) -> Vec<String> {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
+    }
+}
+
+pub fn post(path: &str, token: &str) -> http::request::Builder {
+    Request::post(path)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json")
+}
