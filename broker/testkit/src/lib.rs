@@ -15,15 +15,19 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod poll;
 mod ports;
 mod process;
 mod resp;
+mod sentinel;
 mod server;
 mod tls;
 
+pub use cluster::Cluster;
 pub use poll::until;
 pub use resp::Reply;
+pub use sentinel::Sentinel;
 pub use server::{Access, Options, Server};
 
 /// A server on its own, which no other server knows.

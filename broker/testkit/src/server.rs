@@ -74,7 +74,6 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Data,
-    #[expect(dead_code, reason = "comes with the Sentinel topology")]
     Sentinel,
 }
 
