@@ -89,7 +89,12 @@ impl Follower {
         Self::default()
     }
 
-    /// The place up to which everything was delivered, once the follower is live.
+    /// The place up to which everything was delivered; absent until the stream was first read.
+    pub const fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The same, while nothing is known to be missing after it.
     pub fn live_position(&self) -> Option<Position> {
         match self.state {
             State::Live => self.position,

@@ -1,5 +1,6 @@
 //! What can be published to.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,6 +116,13 @@ impl Channel {
             Kind::Room => format!("room:{}", self.name()),
             Kind::Everyone => "all".to_owned(),
         }
+    }
+}
+
+/// By the canonical form, so that a map of channels can be asked with text that came off the wire.
+impl Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

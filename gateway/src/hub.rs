@@ -1,0 +1,407 @@
+//! This node's register of which connections listen to which channel, and the way of a frame from the broker to them.
+//!
+//! Each channel that somebody here listens to has an entry: its [`Follower`], its subscribers, and how many attachments
+//! want it. A channel is subscribed while it has an entry; the entry outlives its last attachment by a moment, so that a
+//! reconnecting client costs no round trip. Everything about a channel happens under the lock of its shard, which
+//! makes the order of a channel's deliveries the order of its stream. Sockets are written after the locks are released.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::{Broker, Frame, History, Sink};
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use proto::{Channel, GapReason, Outgoing, Position, Publication, Step};
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::follower::{Follower, Output, Read};
+use crate::metrics::Metrics;
+use crate::peer::Peer;
+
+/// Enough that threads seldom meet, few enough that an idle node stays small.
+const SHARDS: usize = 64;
+
+/// How long a channel stays subscribed after its last listener left.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A read of a channel's stream that a follower wants.
+#[derive(Debug)]
+pub(crate) struct ReadRequest {
+    pub(crate) channel: Channel,
+    pub(crate) read: Read,
+}
+
+/// See the module's documentation.
+pub(crate) struct Hub {
+    broker: Arc<dyn Broker>,
+    endpoints: Arc<[Endpoint]>,
+    metrics: Metrics,
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    /// Each follower has at most one read that counts, so this is bounded by the number of channels.
+    reads: mpsc::UnboundedSender<ReadRequest>,
+    dirty: Mutex<Vec<Arc<Peer>>>,
+}
+
+type Shard = HashMap<Channel, Entry>;
+
+struct Entry {
+    follower: Follower,
+    attachments: usize,
+    idle_since: Option<Instant>,
+    subscribers: Vec<Subscriber>,
+    waiting: Vec<oneshot::Sender<Position>>,
+}
+
+struct Subscriber {
+    peer: Arc<Peer>,
+    /// What has an offset up to here it knows already.
+    after: u64,
+}
+
+/// A peer cannot be fed from where it stands: it has to read the stream first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Behind;
+
+impl Hub {
+    /// A hub, and the reads that its followers want.
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        endpoints: Arc<[Endpoint]>,
+        metrics: Metrics,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<ReadRequest>) {
+        let (reads, wanted) = mpsc::unbounded_channel();
+        let hub = Arc::new(Self {
+            broker,
+            endpoints,
+            metrics,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            reads,
+            dirty: Mutex::default(),
+        });
+        hub.broker.attach(Arc::clone(&hub) as Arc<dyn Sink>);
+        (hub, wanted)
+    }
+
+    /// Makes this node listen to a channel until the attachment is dropped, and waits until it knows the channel's
+    /// position.
+    pub(crate) async fn attach(self: &Arc<Self>, channel: Channel) -> (Attachment, Position) {
+        let (new, known) = {
+            let mut shard = self.shard(channel.as_str());
+            let entry = shard.entry(channel.clone());
+            let new = matches!(entry, std::collections::hash_map::Entry::Vacant(_));
+            let entry = entry.or_insert_with(Entry::new);
+            entry.attachments += 1;
+            entry.idle_since = None;
+            let known = match entry.follower.position() {
+                Some(position) => Ok(position),
+                None => {
+                    let (known, wait) = oneshot::channel();
+                    entry.waiting.push(known);
+                    Err(wait)
+                }
+            };
+            (new, known)
+        };
+        let attachment = Attachment { hub: Arc::clone(self), channel, peer: None };
+        if new {
+            self.metrics.channels.inc();
+            self.broker.subscribe(std::slice::from_ref(&attachment.channel));
+        }
+        let position = match known {
+            Ok(position) => position,
+            Err(wait) => match wait.await {
+                Ok(position) => position,
+                // The entry lives as long as the attachment, and the sender with it.
+                Err(_) => std::future::pending().await,
+            },
+        };
+        (attachment, position)
+    }
+
+    /// The answer to a read that a follower wanted.
+    pub(crate) fn answer(&self, channel: &Channel, ticket: u32, history: History) {
+        if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
+            let at = entry.follower.position();
+            entry.follower.history(ticket, history);
+            self.run(channel, entry, at);
+        }
+    }
+
+    /// The live channels with their positions, to compare with the stream's.
+    pub(crate) fn live_positions(&self) -> Vec<(Channel, Position)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let live = |(channel, entry): (&Channel, &Entry)| Some((channel.clone(), entry.follower.live_position()?));
+            all.extend(shard.lock().iter().filter_map(live));
+        }
+        all
+    }
+
+    /// The top of a channel's stream, read when its follower stood at `asked`.
+    pub(crate) fn audit(&self, channel: &Channel, asked: Position, top: Position) {
+        if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
+            let at = entry.follower.position();
+            entry.follower.audit(asked, top);
+            self.run(channel, entry, at);
+        }
+    }
+
+    /// Gives up the channels that nobody has listened to for a while.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut gone = Vec::new();
+        for shard in &self.shards {
+            let idle = |entry: &Entry| entry.idle_since.is_some_and(|since| now.duration_since(since) >= LINGER);
+            gone.extend(shard.lock().extract_if(|_, entry| idle(entry)).map(|(channel, _)| channel));
+        }
+        if !gone.is_empty() {
+            self.metrics.channels.sub(i64::try_from(gone.len()).unwrap_or(i64::MAX));
+            self.broker.unsubscribe(&gone);
+            self.resubscribe_returned(&gone);
+        }
+    }
+
+    /// Someone may have attached again between the sweep of a channel and the end of its subscription.
+    fn resubscribe_returned(&self, gone: &[Channel]) {
+        let back: Vec<Channel> =
+            gone.iter().filter(|channel| self.shard(channel.as_str()).contains_key(*channel)).cloned().collect();
+        if !back.is_empty() {
+            self.broker.subscribe(&back);
+        }
+    }
+
+    /// Writes to the sockets of all peers that were given something since the last call.
+    pub(crate) fn flush_peers(&self) {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for peer in dirty {
+            peer.flush();
+        }
+    }
+
+    fn shard(&self, channel: &str) -> MutexGuard<'_, Shard> {
+        let hash = usize::try_from(self.hasher.hash_one(channel)).unwrap_or_default();
+        // The number of shards is not zero, so there is one at any remainder.
+        #[expect(clippy::indexing_slicing)]
+        self.shards[hash % SHARDS].lock()
+    }
+
+    /// Carries out what a follower wants; `at` is where it stood before.
+    fn run(&self, channel: &Channel, entry: &mut Entry, mut at: Option<Position>) {
+        while let Some(output) = entry.follower.poll() {
+            match output {
+                Output::Deliver { step, payload } => {
+                    self.deliver(channel, &mut entry.subscribers, step, &payload);
+                    at = step.map_or(at, |step| Some(step.position));
+                }
+                Output::Gap(reason, position) => {
+                    self.tell_gap(channel, &mut entry.subscribers, reason, position, at);
+                    at = Some(position);
+                }
+                Output::Read(read) => {
+                    // Nobody reads any more when the node is shutting down.
+                    drop(self.reads.send(ReadRequest { channel: channel.clone(), read }));
+                }
+            }
+        }
+        if !entry.waiting.is_empty()
+            && let Some(position) = entry.follower.position()
+        {
+            for waiting in entry.waiting.drain(..) {
+                drop(waiting.send(position));
+            }
+        }
+    }
+
+    /// Gives a publication to every subscriber, built once for each endpoint.
+    fn deliver(&self, channel: &Channel, subscribers: &mut Vec<Subscriber>, step: Option<Step>, payload: &Bytes) {
+        if subscribers.is_empty() {
+            return;
+        }
+        let publication = match Publication::decode(payload) {
+            Ok(publication) => publication,
+            Err(error) => {
+                tracing::error!(%channel, %error, "a stored publication cannot be read");
+                return;
+            }
+        };
+        self.metrics.observe_latency(publication.timestamp);
+        let name = channel.public_name();
+        let position = step.map(|step| step.position);
+        let mut frames = Frames::new(&self.endpoints);
+        let message = Outgoing::Message { channel: &name, position, publication: &publication };
+        self.feed_all(subscribers, |subscriber| {
+            let frame = frames.of(subscriber.peer.endpoint, &message);
+            match step {
+                None => {
+                    subscriber.peer.offer(frame);
+                    true
+                }
+                Some(step) if step.position.offset <= subscriber.after => true,
+                Some(step) => subscriber.peer.feed(channel, before(&step), frame),
+            }
+        });
+    }
+
+    /// Tells every subscriber that delivery goes on from elsewhere. One that is full finds out when it catches up.
+    fn tell_gap(
+        &self,
+        channel: &Channel,
+        subscribers: &mut Vec<Subscriber>,
+        reason: GapReason,
+        position: Position,
+        at: Option<Position>,
+    ) {
+        self.metrics.count_gap(reason);
+        let name = channel.public_name();
+        let mut frames = Frames::new(&self.endpoints);
+        let gap = Outgoing::Gap { channel: &name, reason, position };
+        self.feed_all(subscribers, |subscriber| {
+            subscriber.after = 0;
+            let frame = frames.of(subscriber.peer.endpoint, &gap);
+            subscriber.peer.feed(channel, at.unwrap_or(position), frame)
+        });
+    }
+
+    fn feed_all(&self, subscribers: &mut Vec<Subscriber>, mut feed: impl FnMut(&mut Subscriber) -> bool) {
+        let mut dirty = Vec::new();
+        let before = subscribers.len();
+        subscribers.retain_mut(|subscriber| {
+            let fed = feed(subscriber);
+            if fed && subscriber.peer.mark_dirty() {
+                dirty.push(Arc::clone(&subscriber.peer));
+            }
+            fed
+        });
+        self.metrics.messages_sent.inc_by(subscribers.len() as u64);
+        self.metrics.lagged.inc_by((before - subscribers.len()) as u64);
+        self.dirty.lock().append(&mut dirty);
+    }
+}
+
+/// The place before a publication.
+fn before(step: &Step) -> Position {
+    Position { offset: step.position.offset.saturating_sub(1), nonce: step.previous, ..step.position }
+}
+
+impl Sink for Hub {
+    fn frame(&self, channel: &str, frame: Frame) {
+        let mut shard = self.shard(channel);
+        let Some((channel, entry)) = shard.get_key_value(channel).map(|(channel, _)| channel.clone()).and_then(
+            |channel| shard.get_mut(&channel).map(|entry| (channel, entry)),
+        ) else {
+            return;
+        };
+        let at = entry.follower.position();
+        entry.follower.frame(frame);
+        self.run(&channel, entry, at);
+    }
+
+    fn subscribed(&self, channels: &[Channel]) {
+        for channel in channels {
+            if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
+                let at = entry.follower.position();
+                entry.follower.subscribed();
+                self.run(channel, entry, at);
+            }
+        }
+    }
+
+    fn interrupted(&self, channels: &[Channel]) {
+        self.metrics.interrupted.inc_by(channels.len() as u64);
+        for channel in channels {
+            if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
+                entry.follower.interrupted();
+            }
+        }
+    }
+
+    fn flush(&self) {
+        self.flush_peers();
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            follower: Follower::new(),
+            attachments: 0,
+            idle_since: None,
+            subscribers: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+}
+
+/// The same message in the wire format of each endpoint, built when it is first needed.
+struct Frames<'a> {
+    endpoints: &'a [Endpoint],
+    built: SmallVec<[Option<Bytes>; 4]>,
+}
+
+impl<'a> Frames<'a> {
+    fn new(endpoints: &'a [Endpoint]) -> Self {
+        Self { endpoints, built: SmallVec::from_elem(None, endpoints.len()) }
+    }
+
+    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Bytes {
+        let index = usize::from(id.0);
+        match (self.built.get_mut(index), self.endpoints.get(index)) {
+            (Some(built), Some(endpoint)) => {
+                built.get_or_insert_with(|| endpoint.framing.frame(outgoing, None)).clone()
+            }
+            _ => Bytes::new(),
+        }
+    }
+}
+
+/// A connection's hold on a channel: the node listens to it until this is dropped.
+pub(crate) struct Attachment {
+    hub: Arc<Hub>,
+    channel: Channel,
+    /// Who is fed, once it is.
+    peer: Option<Arc<Peer>>,
+}
+
+impl Attachment {
+    pub(crate) const fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Feeds the peer with all that comes after `at`.
+    ///
+    /// # Errors
+    /// [`Behind`] when this node has already delivered more than that: read the stream up to its top and try again.
+    pub(crate) fn feed(&mut self, peer: &Arc<Peer>, at: Position) -> Result<(), Behind> {
+        let mut shard = self.hub.shard(self.channel.as_str());
+        let Some(entry) = shard.get_mut(&self.channel) else { return Err(Behind) };
+        let Some(position) = entry.follower.position() else { return Err(Behind) };
+        let ahead = at.epoch == position.epoch && at.offset > position.offset;
+        if at != position && !ahead {
+            return Err(Behind);
+        }
+        entry.subscribers.push(Subscriber { peer: Arc::clone(peer), after: at.offset });
+        self.peer = Some(Arc::clone(peer));
+        Ok(())
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut shard = self.hub.shard(self.channel.as_str());
+        let Some(entry) = shard.get_mut(&self.channel) else { return };
+        if let Some(peer) = &self.peer
+            && let Some(index) = entry.subscribers.iter().position(|other| Arc::ptr_eq(&other.peer, peer))
+        {
+            entry.subscribers.swap_remove(index);
+        }
+        entry.attachments -= 1;
+        if entry.attachments == 0 {
+            entry.idle_since = Some(Instant::now());
+        }
+    }
+}
