@@ -19,6 +19,7 @@ mod cluster;
 mod poll;
 mod ports;
 mod process;
+mod proxy;
 mod resp;
 mod sentinel;
 mod server;
@@ -26,6 +27,7 @@ mod tls;
 
 pub use cluster::Cluster;
 pub use poll::until;
+pub use proxy::Proxy;
 pub use resp::Reply;
 pub use sentinel::Sentinel;
 pub use server::{Access, Options, Server};
