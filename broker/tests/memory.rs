@@ -1,5 +1,8 @@
 //! What is particular to the memory broker: expiry, which a stepped clock can show, and the freeing of memory.
 
+// The helpers outside of test functions may panic like these.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
