@@ -3,6 +3,7 @@
 //! Text from outside becomes an [`Identity`] here or a [`TokenError`], and neither repeats the token. Checking is
 //! pure: the time is an argument, the keys are a value.
 
+mod api_key;
 mod claims;
 mod identity;
 mod key;
@@ -16,6 +17,7 @@ mod attacks;
 #[cfg(test)]
 mod testing;
 
+pub use api_key::{API_KEYS, ApiKey, ApiKeys, NewApiKey, NoRandomness, Tenants, UnknownApiKey};
 pub use claims::{ClaimError, ClaimFault, ClaimMapping, ClaimPath};
 pub use identity::{Identity, ScopeError, Scopes};
 pub use key::{Algorithm, Jwk, Key, KeyError, Keys};
