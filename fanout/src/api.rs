@@ -16,6 +16,7 @@ use crate::caller::{Caller, Callers};
 use crate::config::FanoutConfig;
 use crate::intake::{bearer, idempotency_key, read_body, require_json};
 use crate::metrics::{InFlight, Metrics};
+use crate::openapi::{BatchProblems, PublishProblems};
 use crate::problem::Problem;
 use crate::publisher::{Outcome, Publisher};
 use crate::refusal::{Refusal, read_json};
@@ -51,7 +52,24 @@ impl Failure {
     }
 }
 
-/// `POST /v1/publish`
+/// Publishes one message
+///
+/// Reaches every client that is connected to any node, and stores the message for those that come back. When the answer
+/// is 200, the message is in every channel. When it is 503, it is unknown whether it is: repeat the call with the same
+/// `id`, and it is published once.
+#[utoipa::path(
+    post,
+    path = "/publish",
+    tag = "publish",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 128,
+            pattern = "^[!-~]([ -~]*[!-~])?$", example = "order-4711",
+            description = "Another place for `id`. When both are given they must be equal.")
+    ),
+    request_body = PublishRequest,
+    responses((status = 200, description = "The message is in every channel", body = PublishResponse), PublishProblems),
+    security(("token" = []), ("apiKey" = []))
+)]
 pub(crate) async fn publish(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let result = match api.enter() {
@@ -66,7 +84,20 @@ pub(crate) async fn publish(State(api): State<Arc<Api>>, request: Request) -> Re
     }
 }
 
-/// `POST /v1/publish/batch`
+/// Publishes several messages
+///
+/// Answers 200 as soon as the batch could be read, with a status of its own for each item: 200 and the results, or the
+/// status and the problem that it would have had as a call of its own (what WebDAV calls 207 Multi-Status). Items to the
+/// same channel are published in their order; after one that could not be stored, later ones to that channel are not
+/// tried and have status 503 too, so that repeating the failed items keeps their order. Other items go in parallel.
+#[utoipa::path(
+    post,
+    path = "/publish/batch",
+    tag = "publish",
+    request_body = BatchRequest,
+    responses((status = 200, description = "What became of each item, in their order", body = BatchResponse), BatchProblems),
+    security(("token" = []), ("apiKey" = []))
+)]
 pub(crate) async fn publish_batch(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = Instant::now();
     let result = match api.enter() {

@@ -1,6 +1,6 @@
 //! The HTTP service through which backends publish.
 //!
-//! [`Fanout`] serves `POST /v1/publish` and `POST /v1/publish/batch`. A call passes, in this order: a free place among
+//! [`Fanout`] serves `POST /v1/publish` and `POST /v1/publish/batch`, and their description at `/openapi.json`. A call passes, in this order: a free place among
 //! those in flight, the caller's credential, the limits of the body, the shape of the request, the names and sizes in
 //! it, the broker. Each of them answers what it refuses with problem details (RFC 9457).
 
@@ -9,8 +9,10 @@
 mod api;
 mod caller;
 mod config;
+mod docs;
 mod intake;
 mod metrics;
+mod openapi;
 mod problem;
 mod publisher;
 mod refusal;
@@ -20,11 +22,12 @@ mod response;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
 use broker::Broker;
 use prometheus::Registry;
 use proto::ChannelRules;
 use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use caller::{Caller, Callers};
 pub use config::FanoutConfig;
@@ -60,12 +63,35 @@ impl Fanout {
 
     /// The routes. They have no fallback outside of `/v1`, so that they can be merged with other routes.
     pub fn router(&self) -> Router {
-        let v1 = Router::new()
-            .route("/publish", post(api::publish))
-            .route("/publish/batch", post(api::publish_batch))
-            .method_not_allowed_fallback(api::no_such_method)
-            .fallback(api::not_found)
-            .with_state(Arc::clone(&self.api));
-        Router::new().nest("/v1", v1)
+        let (router, description) = routes().split_for_parts();
+        let router =
+            router.merge(docs::routes(&description)).method_not_allowed_fallback(api::no_such_method);
+        router.with_state(Arc::clone(&self.api))
+    }
+}
+
+/// The calls together with their description, so that neither is without the other.
+fn routes() -> OpenApiRouter<Arc<api::Api>> {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(api::publish))
+        .routes(routes!(api::publish_batch))
+        .fallback(api::not_found);
+    OpenApiRouter::with_openapi(openapi::outline()).nest("/v1", v1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `UPDATE_OPENAPI=1 cargo test -p switchboard-fanout` writes it.
+    #[test]
+    fn the_committed_description_is_the_one_that_is_served() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let served = docs::text(&routes().into_openapi());
+        if std::env::var_os("UPDATE_OPENAPI").is_some() {
+            std::fs::write(path, &served).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == served, "openapi.json is old: run this test with UPDATE_OPENAPI=1");
     }
 }

@@ -85,7 +85,7 @@ impl Refusal {
     /// The stable word for it.
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Malformed { .. } | Self::MediaType | Self::SlowBody => ErrorCode::InvalidMessage,
+            Self::Malformed { .. } | Self::MediaType => ErrorCode::InvalidMessage,
             Self::Name { .. } => ErrorCode::InvalidName,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated => ErrorCode::NotAuthenticated,
@@ -94,7 +94,7 @@ impl Refusal {
             Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
-            Self::Unavailable | Self::Busy => ErrorCode::Unavailable,
+            Self::Unavailable | Self::Busy | Self::SlowBody => ErrorCode::Unavailable,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proto::{Channel, ChannelRules, EventName, MessageId, Room, Tenant, UserId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::refusal::{Refusal, at};
 
@@ -16,24 +17,29 @@ pub(crate) const MAX_ITEMS: usize = 1000;
 pub(crate) const MAX_BATCH_CHANNELS: usize = 10_000;
 
 /// A message and where it goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"to": {"room": "lobby"}, "event": "message:new", "data": {"text": "hello"}, "id": "order-4711"})))]
 pub(crate) struct PublishRequest {
     /// Who gets it.
     pub(crate) to: To,
     /// The application's name of what happened: 1 to 128 bytes of printable text.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) event: String,
     /// Any JSON value; passed on as it was written.
+    #[schema(value_type = serde_json::Value)]
     pub(crate) data: Box<RawValue>,
     /// Your own id of this message, 1 to 128 bytes of printable text. Repeating a call with the same id within five
     /// minutes publishes once.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) id: Option<String>,
     /// Only for whoever is connected now: not stored, no position.
     #[serde(default)]
     pub(crate) ephemeral: bool,
     /// Another tenant than the caller's own, for callers that may publish to any.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.:@+=|~-]+$")]
     pub(crate) tenant: Option<String>,
 }
 
@@ -85,10 +91,11 @@ impl TryFrom<ToFields> for To {
 }
 
 /// Several messages. Each item is read by itself, so that a wrong one does not fail the others.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
     /// The messages, at most 1000.
+    #[schema(value_type = Vec<PublishRequest>, min_items = 1, max_items = 1000)]
     pub(crate) items: Vec<Box<RawValue>>,
 }
 

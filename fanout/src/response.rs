@@ -3,15 +3,18 @@
 use broker::Published;
 use proto::{Channel, Position};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
 /// One channel that has the message.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Receipt {
     /// The channel: `room:lobby`, `user:42` or `all`.
+    #[schema(examples("room:lobby"))]
     pub(crate) channel: String,
     /// Where the message stands in it; `null` when the channel does not keep it.
+    #[schema(value_type = Option<String>, required = true, examples("v1.9f3c01d2.17.5be2"))]
     pub(crate) position: Option<Position>,
     /// The same id was published before; the position is that of the first time.
     pub(crate) duplicate: bool,
@@ -24,26 +27,27 @@ impl Receipt {
 }
 
 /// Every channel that the message went to, in the order of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PublishResponse {
     /// One for each channel.
     pub(crate) results: Vec<Receipt>,
 }
 
 /// What became of each item, in the order of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchResponse {
     /// One for each item.
     pub(crate) results: Vec<ItemResult>,
 }
 
 /// What became of one item: the status and body that it would have had as a call of its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum ItemResult {
     /// The message is in every channel.
     Published {
         /// Always 200.
+        #[schema(minimum = 200, maximum = 200)]
         status: u16,
         /// One for each channel.
         results: Vec<Receipt>,
@@ -51,8 +55,10 @@ pub(crate) enum ItemResult {
     /// The message was refused, or is not in every channel.
     Failed {
         /// The status of the problem.
+        #[schema(minimum = 400, maximum = 599)]
         status: u16,
         /// What went wrong.
+        #[schema(value_type = crate::openapi::ProblemBody)]
         problem: Problem,
     },
 }

@@ -1,0 +1,129 @@
+//! The description of the API says what the API does: every route, and every way in which it fails.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::{Value, json};
+use support::{Answer, Api, Behaviour, post};
+use switchboard_fanout::FanoutConfig;
+
+async fn description() -> Value {
+    Api::new().call(Request::get("/openapi.json").body(Body::empty()).unwrap()).await.json
+}
+
+/// Every object of the description.
+fn objects(description: &Value) -> Vec<&Value> {
+    let mut found = vec![description];
+    let mut next = 0;
+    while let Some(value) = found.get(next).copied() {
+        next += 1;
+        found.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+        found.extend(value.as_array().into_iter().flatten());
+    }
+    found
+}
+
+#[tokio::test]
+async fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
+    let description = description().await;
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
+    let references: BTreeSet<_> =
+        objects(&description).into_iter().filter_map(|value| value["$ref"].as_str()).collect();
+    assert!(references.contains("#/components/schemas/Problem"), "{references:?}");
+    for reference in references {
+        assert!(description.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn every_described_route_takes_the_described_methods_and_no_others() {
+    let description = description().await;
+    let paths = description["paths"].as_object().unwrap();
+    assert!(paths.contains_key("/v1/publish") && paths.contains_key("/v1/publish/batch"));
+    for (path, item) in paths {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let request = Request::builder().method(method.clone()).uri(path).body(Body::empty()).unwrap();
+            let answer = Api::new().call(request).await;
+            if item.get(method.as_str().to_lowercase()).is_some() {
+                assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.text);
+            } else {
+                answer.problem(405, "unknown");
+                assert!(item.get(answer.header("allow").to_lowercase()).is_some(), "{method} {path}");
+            }
+        }
+    }
+    Api::new().post("/v1/publish/none", "{}").await.problem(404, "unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_described_failure_can_be_had_and_looks_as_described() {
+    let description = description().await;
+    let mut seen = 0;
+    for (path, item) in description["paths"].as_object().unwrap() {
+        let responses = item["post"]["responses"].as_object().unwrap();
+        for (status, response) in responses.iter().filter(|(status, _)| *status != "200") {
+            let status: u16 = status.parse().unwrap();
+            let answer = provoke(path, status).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.text);
+            assert_eq!(
+                response["content"].as_object().unwrap().keys().collect::<Vec<_>>(),
+                [answer.header("content-type")]
+            );
+            for name in response["headers"].as_object().into_iter().flat_map(|headers| headers.keys()) {
+                assert!(!answer.header(name).is_empty(), "{path} {status}: no {name}");
+            }
+            looks_like(&description["components"]["schemas"]["Problem"], &answer.json);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+/// A problem has the keys that it must have, and no others.
+fn looks_like(schema: &Value, problem: &Value) {
+    let problem_keys: BTreeSet<_> = problem.as_object().unwrap().keys().map(String::as_str).collect();
+    let described: BTreeSet<_> =
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let required: BTreeSet<_> =
+        schema["required"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+    assert!(problem_keys.is_subset(&described) && required.is_subset(&problem_keys), "{problem}");
+    assert!(schema["properties"]["code"]["enum"].as_array().unwrap().contains(&problem["code"]), "{problem}");
+}
+
+/// Makes a route fail with a status.
+async fn provoke(path: &str, status: u16) -> Answer {
+    let is_batch = path.ends_with("/batch");
+    let message = |data: Value| {
+        let message = json!({"to": {"room": "lobby"}, "event": "e", "data": data, "id": "1"});
+        (if is_batch { json!({"items": [message]}) } else { message }).to_string()
+    };
+    let api = Api::new();
+    let call = |token: &str, kind: &str, body: Body| {
+        let request = Request::post(path).header("authorization", format!("Bearer {token}"));
+        request.header("content-type", kind).body(body).unwrap()
+    };
+    match status {
+        400 => api.post(path, "{").await,
+        401 => api.call(call("nobody", "application/json", message(json!(1)).into())).await,
+        403 => api.call(call("reader", "application/json", message(json!(1)).into())).await,
+        408 => {
+            let never = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+            api.call(post(path, "acme").body(never).unwrap()).await
+        }
+        413 => api.post(path, &message("x".repeat(2 * 1024 * 1024).into())).await,
+        415 => api.call(call("acme", "text/plain", message(json!(1)).into())).await,
+        422 => {
+            api.post(path, &message(json!(1))).await;
+            api.post(path, &message(json!(2))).await
+        }
+        503 => {
+            let config = FanoutConfig { max_in_flight: 0, ..FanoutConfig::default() };
+            Api::configured(Behaviour::Works, config).post(path, &message(json!(1))).await
+        }
+        other => panic!("{path} describes {other}, which no test provokes"),
+    }
+}
