@@ -1,6 +1,7 @@
 //! The HTTP service through which backends publish.
 //!
-//! [`Fanout`] serves `POST /v1/publish` and `POST /v1/publish/batch`, and their description at `/openapi.json`. A call passes, in this order: a free place among
+//! [`Fanout`] serves `POST /v1/publish` and `POST /v1/publish/batch`, their description at
+//! `/openapi.json` and a page to try them at `/docs`. A call passes, in this order: a free place among
 //! those in flight, the caller's credential, the limits of the body, the shape of the request, the names and sizes in
 //! it, the broker. Each of them answers what it refuses with problem details (RFC 9457).
 

@@ -127,3 +127,18 @@ async fn provoke(path: &str, status: u16) -> Answer {
         other => panic!("{path} describes {other}, which no test provokes"),
     }
 }
+
+#[tokio::test]
+async fn the_page_brings_all_it_needs_and_runs_nothing_else() {
+    let get = async |path: &str| Api::new().call(Request::get(path).body(Body::empty()).unwrap()).await;
+    let page = get("/docs").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+    for (mark, kind) in [("src=\"", "text/javascript"), ("rel=\"stylesheet\" href=\"", "text/css")] {
+        let path = page.text.split(mark).nth(1).unwrap().split('"').next().unwrap();
+        let part = get(&format!("/{path}")).await;
+        assert_eq!((part.status, part.header("content-type").starts_with(kind)), (200, true), "{path}");
+        assert!(!part.text.contains("http"), "{path} names another place");
+    }
+    assert!(!page.text.contains("http") && !page.text.contains("<style") && !page.text.contains("onclick"));
+}
