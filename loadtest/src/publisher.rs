@@ -1,0 +1,121 @@
+//! Connections that publish, over WebSocket or HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::connection::{Connection, Endpoint, SharedBuffer, build};
+use crate::http;
+use crate::native::{self, Kind};
+use crate::payload::{self, Mark};
+
+/// The way a message goes into the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// `publish` on a WebSocket connection.
+    Ws,
+    /// `POST /v1/publish`.
+    Http,
+}
+
+/// Whom a message is for.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// Everyone in a room.
+    Room(String),
+    /// One user's own channel, which only HTTP reaches.
+    User(String),
+}
+
+/// One publishing connection. What it publishes keeps its order.
+pub enum Publisher {
+    /// Over WebSocket: what is published together leaves in one write.
+    Ws {
+        /// The connection, which joined nothing.
+        connection: Box<Connection>,
+        /// The process's read buffer, for the replies.
+        buffer: SharedBuffer,
+    },
+    /// Over HTTP: one request after the other.
+    Http(Box<http::Client>),
+}
+
+impl Publisher {
+    /// Connects with a token that may publish.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn open(via: Via, to: &Endpoint, token: &str, buffer: &SharedBuffer) -> Result<Self> {
+        Ok(match via {
+            Via::Ws => Self::Ws {
+                connection: Box::new(Connection::open(to, None, token).await?),
+                buffer: buffer.clone(),
+            },
+            Via::Http => Self::Http(Box::new(http::Client::open(to, token).await?)),
+        })
+    }
+
+    /// Publishes one message for each mark, `size` bytes of data each.
+    ///
+    /// # Errors
+    /// The server refuses or hangs up.
+    pub async fn publish(&mut self, to: &To, marks: &[Mark], size: usize) -> Result<()> {
+        match self {
+            Self::Ws { connection, .. } => {
+                let To::Room(room) = to else {
+                    bail!("only HTTP publishes to a user's own channel");
+                };
+                let (mut frames, mut data, mut text) = (Vec::new(), Vec::new(), Vec::new());
+                for mark in marks {
+                    data.clear();
+                    text.clear();
+                    payload::write(*mark, size, &mut data);
+                    native::publish(room, &data, &mut text);
+                    build(&text, &mut frames);
+                }
+                connection.send(&frames).await?;
+                self.read_replies(Duration::ZERO).await
+            }
+            Self::Http(client) => {
+                let (kind, name) = match to {
+                    To::Room(room) => ("room", room),
+                    To::User(user) => ("user", user),
+                };
+                let event = native::EVENT;
+                for mark in marks {
+                    let mut body =
+                        format!(r#"{{"to":{{"{kind}":"{name}"}},"event":"{event}","data":"#).into_bytes();
+                    payload::write(*mark, size, &mut body);
+                    body.push(b'}');
+                    client.post(&body).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads what the server answered so far, waiting no longer than `patience`
+    /// for more.
+    ///
+    /// # Errors
+    /// The server refused a publish, or hung up.
+    pub async fn read_replies(&mut self, patience: Duration) -> Result<()> {
+        let Self::Ws { connection, buffer } = self else {
+            return Ok(()); // HTTP has its answer already
+        };
+        let refused = |text: &[u8]| match Kind::of(text) {
+            Kind::Error => bail!("a publish was refused: {}", String::from_utf8_lossy(text)),
+            _ => Ok(()),
+        };
+        while let Ok(received) = timeout(patience, connection.receive(buffer, refused)).await {
+            if !received? {
+                bail!("the server closed the publishing connection");
+            }
+        }
+        Ok(())
+    }
+}
