@@ -1,0 +1,120 @@
+//! One connection, from `accept` to its end or its upgrade.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response};
+use axum::routing::future::RouteFuture;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{ConnectionGuard, Counters, ListenerConfig};
+
+/// What the connections of a listener have in common.
+pub(super) struct Connections {
+    http: http1::Builder,
+    router: Router,
+    config: ListenerConfig,
+    counters: Counters,
+    /// No new requests.
+    stop: CancellationToken,
+    /// No mercy.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// `lasting` connections may carry several requests.
+    pub(super) fn new(
+        router: Router,
+        config: ListenerConfig,
+        lasting: bool,
+        counters: &Counters,
+        stop: &CancellationToken,
+        cut: &CancellationToken,
+    ) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            // The first head has a shorter time, see `drive`. hyper counts from the end of the last answer.
+            .header_read_timeout(config.idle_timeout)
+            .max_buf_size(config.buffer_size())
+            .keep_alive(lasting);
+        let (counters, stop, cut) = (counters.clone(), stop.clone(), cut.clone());
+        Self { http, router, config, counters, stop, cut }
+    }
+
+    /// Serves a connection until it ends, is upgraded, breaks a rule, or everything stops.
+    pub(super) async fn drive(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, guard: ConnectionGuard) {
+        // Looking at the first byte without taking it costs no buffer: until a connection speaks, hyper is not set up.
+        let mut byte = [0];
+        let first = tokio::select! {
+            () = self.stop.cancelled() => return,
+            first = timeout(self.config.silence_timeout, stream.peek(&mut byte)) => first,
+        };
+        match first {
+            Ok(Ok(1..)) => {}
+            // It left, or broke. Probes of load balancers do that all day.
+            Ok(Ok(0) | Err(_)) => return,
+            Err(_) => return self.counters.silent(),
+        }
+
+        let requests = Requests { router: self.router.clone(), peer, guard: guard.clone() };
+        let connection = self.http.serve_connection(TokioIo::new(stream), requests).with_upgrades();
+        let mut connection = pin!(connection);
+        let mut first_head = pin!(sleep(self.config.header_timeout));
+        let mut is_waiting_for_head = true;
+        let mut is_stopping = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = first_head.as_mut(), if is_waiting_for_head => {
+                    is_waiting_for_head = false;
+                    if !guard.has_asked() {
+                        return self.counters.slow();
+                    }
+                }
+                () = self.stop.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.cut.cancelled() => return,
+            }
+        };
+        match ended {
+            Err(error) if error.is_timeout() => self.counters.slow(),
+            Err(error) if error.is_parse() => self.counters.malformed(),
+            // A peer that vanished is routine.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Hands each request of a connection to the router, with what the router may want to know of the connection.
+struct Requests {
+    router: Router,
+    peer: SocketAddr,
+    guard: ConnectionGuard,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.guard.set_asked();
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.peer));
+        extensions.insert(self.guard.clone());
+        // A router is always ready, and its clone is a pointer.
+        tower::Service::call(&mut self.router.clone(), request)
+    }
+}
