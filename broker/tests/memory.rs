@@ -135,7 +135,7 @@ async fn a_closed_node_is_nowhere_and_says_so() {
     let sink = Arc::new(Recorder::default());
     a.attach(Arc::clone(&sink) as Arc<dyn Sink>);
     a.subscribe(&[room("r")]);
-    let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None };
+    let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None, profile: None };
     a.hold(&room("r"), &user).await.unwrap();
     assert!(a.health().is_ok());
     assert_eq!(a.health().channels, 1);
@@ -155,7 +155,7 @@ async fn a_closed_node_is_nowhere_and_says_so() {
 async fn a_node_that_is_dropped_leaves() {
     let store = Store::new();
     let (a, b) = (node(&store, "a"), node(&store, "b"));
-    let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None };
+    let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None, profile: None };
     assert_eq!(a.hold(&room("r"), &user).await.unwrap(), 1);
     drop(a);
     assert_eq!(b.present(&room("r"), 10).await.unwrap().count, 0);

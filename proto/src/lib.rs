@@ -14,6 +14,7 @@ mod name;
 mod options;
 mod pattern;
 mod position;
+mod profile;
 mod publication;
 
 pub mod framing;
@@ -22,10 +23,12 @@ pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};
 pub use error::ErrorCode;
 pub use message::{
-    Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId, SessionInfo,
+    About, Action, Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId,
+    SessionInfo,
 };
 pub use name::{EventName, MessageId, NameError, NodeId, Room, SessionId, Tenant, UserId};
 pub use options::{Access, ChannelOptions, ChannelRules};
 pub use pattern::{Pattern, PatternError};
 pub use position::{Epoch, Nonce, Position, PositionError, Step};
+pub use profile::{Profile, ProfileError};
 pub use publication::{Publication, PublicationError, Sender, Timestamp};

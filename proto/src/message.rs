@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::error::ErrorCode;
 use crate::name::{EventName, MessageId, Room, SessionId, UserId};
 use crate::position::Position;
+use crate::profile::Profile;
 use crate::publication::{Publication, Timestamp};
 
 /// The client's own id of a request, repeated in the reply: a JSON string or number of at most 64 bytes, as written.
@@ -95,6 +96,55 @@ pub enum Command {
     Ping,
 }
 
+/// The sort of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// [`Command::Auth`].
+    Auth,
+    /// [`Command::Refresh`].
+    Refresh,
+    /// [`Command::Join`].
+    Join,
+    /// [`Command::Leave`].
+    Leave,
+    /// [`Command::Publish`].
+    Publish,
+    /// [`Command::Presence`].
+    Presence,
+    /// [`Command::History`].
+    History,
+    /// [`Command::Ping`].
+    Ping,
+}
+
+/// What a command was about, for the error that answers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The sort of the command.
+    pub action: Action,
+    /// The room that it named.
+    pub room: Option<Room>,
+    /// The message id that it carried.
+    pub message_id: Option<MessageId>,
+}
+
+impl Command {
+    /// What the command is about.
+    pub fn about(&self) -> About {
+        let (action, room, message_id) = match self {
+            Self::Auth { .. } => (Action::Auth, None, None),
+            Self::Refresh { .. } => (Action::Refresh, None, None),
+            Self::Join { room, .. } => (Action::Join, Some(room), None),
+            Self::Leave { room } => (Action::Leave, Some(room), None),
+            Self::Publish { room, message_id, .. } => (Action::Publish, Some(room), message_id.as_ref()),
+            Self::Presence { room } => (Action::Presence, Some(room), None),
+            Self::History { room, .. } => (Action::History, Some(room), None),
+            Self::Ping => (Action::Ping, None, None),
+        };
+        About { action, room: room.cloned(), message_id: message_id.cloned() }
+    }
+}
+
 /// Why a frame is not a command. The connection stays open.
 #[derive(Debug)]
 pub struct Invalid {
@@ -129,6 +179,9 @@ pub struct SessionInfo {
     /// The user's name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What the application shows of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// When the token runs out, seconds since the Unix epoch.
     pub expires_at: u64,
 }
@@ -141,10 +194,13 @@ pub struct PresenceEntry {
     /// The user's name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What the application shows of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// A publication with its place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HistoryItem {
     /// Where it stands.
     pub position: Position,
@@ -191,6 +247,8 @@ pub enum Outgoing<'a> {
     },
     /// A publish is safe.
     Published {
+        /// The room it went to.
+        room: &'a Room,
         /// The client's id of it.
         message_id: Option<&'a MessageId>,
         /// Where it stands; absent for an ephemeral one.
@@ -206,6 +264,24 @@ pub enum Outgoing<'a> {
         position: Option<Position>,
         /// The message.
         publication: &'a Publication,
+    },
+    /// A user who was not in the room joined it, with whichever of their sessions.
+    MemberJoined {
+        /// The room.
+        room: &'a Room,
+        /// Who joined.
+        user: &'a PresenceEntry,
+        /// How many users are in the room now.
+        user_count: u64,
+    },
+    /// The last session of a user left the room.
+    MemberLeft {
+        /// The room.
+        room: &'a Room,
+        /// Who left.
+        user: &'a PresenceEntry,
+        /// How many users are in the room now.
+        user_count: u64,
     },
     /// Who is in a room.
     Presence {
@@ -247,6 +323,13 @@ pub enum Outgoing<'a> {
         code: ErrorCode,
         /// What went wrong, for a person.
         message: &'a str,
+        /// The command that failed; absent where the frame was none.
+        about: Option<&'a About>,
+    },
+    /// A question for a sign of life, for clients that cannot answer the ping of the transport.
+    Ping {
+        /// When it was sent.
+        timestamp: Timestamp,
     },
     /// The answer to `ping`.
     Pong {

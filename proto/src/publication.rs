@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::name::{EventName, MessageId, SessionId, UserId};
+use crate::profile::Profile;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Sender {
     /// The user's name for people, where the token has one.
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What the application shows of the user.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// The session that sent it.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,

@@ -11,6 +11,7 @@ use crate::message::{
 };
 use crate::name::{EventName, MessageId, NameError, Room, UserId};
 use crate::position::Position;
+use crate::profile::Profile;
 use crate::publication::{Publication, Timestamp};
 
 /// Every field that any command has. Fields that a command does not know are ignored, so that a newer client can
@@ -165,6 +166,7 @@ enum Wire<'a> {
         room: &'a Room,
     },
     Published {
+        room: &'a Room,
         #[serde(skip_serializing_if = "Option::is_none")]
         message_id: Option<&'a MessageId>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +177,18 @@ enum Wire<'a> {
         channel: &'a str,
         #[serde(flatten)]
         item: Item<'a>,
+    },
+    MemberJoined {
+        room: &'a Room,
+        #[serde(flatten)]
+        user: &'a PresenceEntry,
+        user_count: u64,
+    },
+    MemberLeft {
+        room: &'a Room,
+        #[serde(flatten)]
+        user: &'a PresenceEntry,
+        user_count: u64,
     },
     Presence {
         room: &'a Room,
@@ -199,6 +213,13 @@ enum Wire<'a> {
         code: ErrorCode,
         message: &'a str,
         retryable: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a Room>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<&'a MessageId>,
+    },
+    Ping {
+        timestamp: Timestamp,
     },
     Pong {
         timestamp: Timestamp,
@@ -226,6 +247,8 @@ struct From<'a> {
     user: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<&'a Profile>,
 }
 
 /// Positions by the public name of their channel, as an object.
@@ -245,7 +268,11 @@ impl<'a> Item<'a> {
             data: &publication.data,
             position,
             message_id: publication.id.as_ref(),
-            from: from.map(|sender| From { user: &sender.user, name: sender.name.as_deref() }),
+            from: from.map(|sender| From {
+                user: &sender.user,
+                name: sender.name.as_deref(),
+                profile: sender.profile.as_ref(),
+            }),
             timestamp: publication.timestamp,
         }
     }
@@ -264,12 +291,16 @@ impl<'a> Wire<'a> {
                 Self::Joined { room, position, recovered, user_count }
             }
             Outgoing::Left { room } => Self::Left { room },
-            Outgoing::Published { message_id, position, duplicate } => {
-                Self::Published { message_id, position, duplicate }
+            Outgoing::Published { room, message_id, position, duplicate } => {
+                Self::Published { room, message_id, position, duplicate }
             }
             Outgoing::Message { channel, position, publication } => {
                 Self::Message { channel, item: Item::new(publication, position) }
             }
+            Outgoing::MemberJoined { room, user, user_count } => {
+                Self::MemberJoined { room, user, user_count }
+            }
+            Outgoing::MemberLeft { room, user, user_count } => Self::MemberLeft { room, user, user_count },
             Outgoing::Presence { room, users, user_count } => Self::Presence { room, users, user_count },
             Outgoing::History { room, items, position, more } => {
                 let item = |item: &'a HistoryItem| Item::new(&item.publication, Some(item.position));
@@ -277,7 +308,14 @@ impl<'a> Wire<'a> {
             }
             Outgoing::Gap { channel, reason, position } => Self::Gap { channel, reason, position },
             Outgoing::Draining { reconnect_after } => Self::Draining { reconnect_after },
-            Outgoing::Error { code, message } => Self::Error { code, message, retryable: code.retryable() },
+            Outgoing::Error { code, message, about } => Self::Error {
+                code,
+                message,
+                retryable: code.retryable(),
+                room: about.and_then(|about| about.room.as_ref()),
+                message_id: about.and_then(|about| about.message_id.as_ref()),
+            },
+            Outgoing::Ping { timestamp } => Self::Ping { timestamp },
             Outgoing::Pong { timestamp } => Self::Pong { timestamp },
         }
     }
@@ -356,7 +394,7 @@ mod tests {
             encode(&message, None),
             r#"{"type":"message","channel":"room:lobby","event":"chat","data":[1.0],"position":"v1.a.3.ff","timestamp":5}"#
         );
-        let error = Outgoing::Error { code: ErrorCode::Unavailable, message: "later" };
+        let error = Outgoing::Error { code: ErrorCode::Unavailable, message: "later", about: None };
         assert_eq!(
             encode(&error, None),
             r#"{"type":"error","code":"unavailable","message":"later","retryable":true}"#
