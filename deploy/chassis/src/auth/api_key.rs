@@ -311,7 +311,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let args = ["fanout", "--config", file.path().to_str().unwrap()];
-        let loaded = crate::options::load("fanout", "", &[API_KEYS], args).unwrap();
+        let loaded = crate::options::load_from("fanout", "", &[API_KEYS], args, [].into()).unwrap();
         ApiKeys::from_options(&loaded).map_err(|error| error.to_string())
     }
 

@@ -85,7 +85,7 @@ pub enum ClaimFault {
 }
 
 /// Which claims say what.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimMapping {
     /// The user's id, a text or a whole number: the first of these claims that the token has.
     pub user: Vec<ClaimPath>,

@@ -162,6 +162,18 @@ impl Key {
         Self { id, algorithm, material }.checked()
     }
 
+    /// A public key in PEM, pinned to the one algorithm here that its kind has.
+    pub fn from_public_pem(pem: &str, id: Option<&str>) -> Result<Self, KeyError> {
+        let mut refusal = KeyError::Unfit;
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+            match Self::from_pem(algorithm, pem, id.map(str::to_owned)) {
+                Ok(key) => return Ok(key),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
     /// A public key of a JSON Web Key Set. Its algorithm is what it says, else what its kind implies.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
         let (algorithm, material) = match (jwk.kty.as_str(), jwk.crv.as_deref(), jwk.alg.as_deref()) {
@@ -329,6 +341,15 @@ mod tests {
         assert_eq!(refusal(Algorithm::Rs256, "no PEM"), Some(KeyError::NotPublicPem));
         let hollow = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
         assert_eq!(refusal(Algorithm::Rs256, hollow), Some(KeyError::Unfit));
+    }
+
+    #[test]
+    fn a_pem_key_has_its_algorithm_by_itself() {
+        for pair in [&*RSA, &*EC, &*ED] {
+            let key = Key::from_public_pem(&pair.public_pem, Some("k")).unwrap();
+            assert_eq!((key.algorithm(), key.id()), (pair.algorithm, Some("k")));
+            assert_eq!(Key::from_public_pem(&pair.private_pem, None).err(), Some(KeyError::NotPublicPem));
+        }
     }
 
     #[test]

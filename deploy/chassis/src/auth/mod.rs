@@ -5,6 +5,8 @@
 
 mod api_key;
 mod claims;
+mod config;
+mod fetch;
 mod identity;
 mod key;
 mod mint;
@@ -19,6 +21,7 @@ mod testing;
 
 pub use api_key::{API_KEYS, ApiKey, ApiKeys, NewApiKey, NoRandomness, Tenants, UnknownApiKey};
 pub use claims::{ClaimError, ClaimFault, ClaimMapping, ClaimPath};
+pub use config::{AUTH, AuthConfig};
 pub use identity::{Identity, ScopeError, Scopes};
 pub use key::{Algorithm, Jwk, Key, KeyError, Keys};
 pub use mint::{Grant, MintError, Minter};

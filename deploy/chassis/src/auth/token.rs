@@ -133,7 +133,7 @@ impl Default for Leeway {
 }
 
 /// What a token must say to be accepted, and how its claims are read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// One of these must be in `aud`; empty accepts any.
     pub audiences: Vec<String>,

@@ -23,7 +23,7 @@ pub struct Loaded {
 }
 
 /// The environment, as names and values.
-pub(super) type Environment = BTreeMap<String, String>;
+pub(crate) type Environment = BTreeMap<String, String>;
 
 const PREFIX: &str = "SWITCHBOARD_";
 const CONFIG: &str = "SWITCHBOARD_CONFIG";
@@ -47,7 +47,7 @@ pub fn load(
 }
 
 /// The same, with the environment given.
-pub(super) fn load_from(
+pub(crate) fn load_from(
     name: &str,
     about: &str,
     specs: &[&[OptionSpec]],

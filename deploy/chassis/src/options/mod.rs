@@ -19,6 +19,8 @@ mod values;
 
 pub use channels::{CHANNELS, channels};
 pub use error::{Mistake, OptionsError, Origin};
+#[cfg(test)]
+pub(crate) use load::load_from;
 pub use load::{Loaded, load};
 pub use reference::reference;
 pub use secret::{Secret, SecretError};
