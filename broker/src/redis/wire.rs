@@ -45,7 +45,7 @@ pub fn decode(message: &Bytes) -> Option<Frame> {
 }
 
 /// Reads one canonical decimal number.
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 20 || (digits.len() > 1 && digits.first() == Some(&b'0')) {
         return None;
     }

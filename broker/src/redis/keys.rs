@@ -1,0 +1,93 @@
+//! The names of keys and PUB/SUB channels.
+//!
+//! Everything about one channel carries the hash tag `{<canonical channel>}`, so that one script in one slot of a cluster
+//! sees it all. Names cannot hold braces ([`proto::Channel`], [`proto::NodeId`]), so a tag cannot be left.
+
+use proto::{Channel, NodeId};
+
+use crate::IdempotencyKey;
+
+/// Makes names from the prefix of this deployment.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// The PUB/SUB channel.
+    pub(super) fn channel(&self, channel: &Channel) -> String {
+        [&self.prefix, ":{", channel.as_str(), "}"].concat()
+    }
+
+    /// A hash: `e` the epoch, `s` the top offset, `n` the top nonce, all decimal text.
+    pub(super) fn meta(&self, channel: &Channel) -> String {
+        self.of(channel, ":m")
+    }
+
+    /// A stream with ids `<offset>-<nonce>` and the fields `p`, the nonce before, and `d`, the payload.
+    pub(super) fn stream(&self, channel: &Channel) -> String {
+        self.of(channel, ":s")
+    }
+
+    /// A string `<fingerprint>:<epoch>:<offset>:<nonce>`.
+    pub(super) fn record(&self, channel: &Channel, key: IdempotencyKey) -> String {
+        self.of(channel, ":i:") + &key.hex()
+    }
+
+    /// A hash of nothing by `<node>/<user>`: who holds whom.
+    pub(super) fn holds(&self, channel: &Channel) -> String {
+        self.of(channel, ":h")
+    }
+
+    /// A hash of `<number of nodes>:<entry>` by user.
+    pub(super) fn users(&self, channel: &Channel) -> String {
+        self.of(channel, ":u")
+    }
+
+    /// A hash of numbers of users by node.
+    pub(super) fn nodes(&self, channel: &Channel) -> String {
+        self.of(channel, ":n")
+    }
+
+    /// A string that exists while the node lives.
+    pub(super) fn lease(&self, node: &str) -> String {
+        [&self.prefix, ":node:", node].concat()
+    }
+
+    /// The field of [`holds`](Self::holds) for one user of one node.
+    pub(super) fn note(node: &NodeId, user: &str) -> String {
+        [node.as_str(), "/", user].concat()
+    }
+
+    fn of(&self, channel: &Channel, suffix: &str) -> String {
+        [&self.prefix, ":{", channel.as_str(), "}", suffix].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::{MessageId, Room, Tenant};
+
+    #[test]
+    fn all_of_a_channel_shares_its_hash_tag() {
+        let keys = Keys::new("sb");
+        let channel = Channel::room(&Tenant::new("t").unwrap(), &Room::new("lobby").unwrap());
+        let id = IdempotencyKey::new("a", &MessageId::new("1").unwrap());
+        assert_eq!(keys.channel(&channel), "sb:{t/r/lobby}");
+        for key in [
+            keys.meta(&channel),
+            keys.stream(&channel),
+            keys.record(&channel, id),
+            keys.holds(&channel),
+            keys.users(&channel),
+            keys.nodes(&channel),
+        ] {
+            assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
+        }
+    }
+}

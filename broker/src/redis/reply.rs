@@ -1,0 +1,90 @@
+//! What the scripts answer.
+
+use fred::error::{Error, ErrorKind};
+use fred::types::{FromValue, Value};
+use proto::{Epoch, Nonce, Position, Step};
+
+use super::wire::number;
+use crate::Entry;
+
+/// How a publish ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Done, now or by an earlier try of the same call. Ephemeral ones have no position.
+    Done(Option<Position>),
+    /// Done before, under the same id.
+    Duplicate(Option<Position>),
+    /// The id was used for another message.
+    Conflict,
+}
+
+/// A channel's top and some of its entries.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) top: Position,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl FromValue for Outcome {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        let mut parts = value.into_array().into_iter();
+        let word = text(parts.next())?;
+        let position = position(&mut parts)?;
+        let position = (position.offset > 0).then_some(position);
+        match word.as_ref() {
+            b"ok" => Ok(Self::Done(position)),
+            b"dup" => Ok(Self::Duplicate(position)),
+            b"conflict" => Ok(Self::Conflict),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+impl FromValue for Reading {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        let mut parts = value.into_array().into_iter();
+        let top = position(&mut parts)?;
+        let entries = parts.next().ok_or_else(malformed)?.into_array();
+        let entries = entries.into_iter().map(|value| entry(top.epoch, value)).collect::<Result<_, _>>()?;
+        Ok(Self { top, entries })
+    }
+}
+
+fn position(parts: &mut impl Iterator<Item = Value>) -> Result<Position, Error> {
+    let mut next = || number(&text(parts.next())?).ok_or_else(malformed);
+    Ok(Position { epoch: Epoch(next()?), offset: next()?, nonce: Nonce(next()?) })
+}
+
+/// `[id, [p, previous, d, payload]]`
+fn entry(epoch: Epoch, value: Value) -> Result<Entry, Error> {
+    let mut parts = value.into_array().into_iter();
+    let id = text(parts.next())?;
+    let dash = id.iter().position(|byte| *byte == b'-').ok_or_else(malformed)?;
+    let part = |digits: Option<&[u8]>| digits.and_then(number).ok_or_else(malformed);
+    let position = Position { epoch, offset: part(id.get(..dash))?, nonce: Nonce(part(id.get(dash + 1..))?) };
+    let mut fields = parts.next().ok_or_else(malformed)?.into_array().into_iter();
+    let (mut previous, mut payload) = (None, None);
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match text(Some(name))?.as_ref() {
+            b"p" => previous = number(&text(Some(value))?),
+            b"d" => payload = Some(text(Some(value))?),
+            _ => {}
+        }
+    }
+    let previous = Nonce(previous.ok_or_else(malformed)?);
+    Ok(Entry { step: Step { position, previous }, payload: payload.ok_or_else(malformed)? })
+}
+
+fn text(value: Option<Value>) -> Result<bytes::Bytes, Error> {
+    match value {
+        Some(Value::Bytes(bytes)) => Ok(bytes),
+        Some(Value::String(text)) => Ok(text.into_inner()),
+        // The client turns short decimal answers into numbers in places.
+        Some(Value::Integer(number)) => Ok(number.to_string().into()),
+        _ => Err(malformed()),
+    }
+}
+
+fn malformed() -> Error {
+    Error::new(ErrorKind::Parse, "an answer is not what the scripts give")
+}

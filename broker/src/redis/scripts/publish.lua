@@ -1,0 +1,47 @@
+-- Appends one publication to a channel's stream and hands it to the subscribers, at most once.
+--
+-- KEYS  meta, stream, and the idempotency record where the publisher gave an id
+-- ARGV  1 payload  2 channel  3 PUBLISH or SPUBLISH  4 size  5 age (ms)  6 life of meta (ms)
+--       7 epoch if the stream begins  8 nonce  9 "1" if this may have run before  10 fingerprint  11 window (ms)
+-- Gives {"ok" | "dup" | "conflict", epoch, offset, nonce}.
+--
+-- Epochs and nonces go beyond 2^53, where Lua's numbers are no longer exact, so they stay text. An offset does not.
+local meta, stream, record = KEYS[1], KEYS[2], KEYS[3]
+local nonce = ARGV[8]
+
+if record then
+  local kept = redis.call('GET', record)
+  if kept then
+    local fingerprint, epoch, offset, by = kept:match('^(%x+):(%d+):(%d+):(%d+)$')
+    if fingerprint ~= ARGV[10] then return {'conflict', '0', '0', '0'} end
+    -- Our own nonce: an earlier try of this very call, whose answer was lost.
+    return {by == nonce and 'ok' or 'dup', epoch, offset, by}
+  end
+end
+
+local kept = redis.call('HMGET', meta, 'e', 's', 'n')
+local epoch, offset, previous = kept[1], kept[2], kept[3]
+if not epoch then
+  epoch, offset, previous = ARGV[7], '0', '0'
+  redis.call('DEL', stream)
+elseif previous == nonce then
+  return {'ok', epoch, offset, nonce}
+elseif ARGV[9] == '1' then
+  -- An earlier try may have come through, and others may have published since.
+  for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 100)) do
+    local at, by = entry[1]:match('^(%d+)-(%d+)$')
+    if by == nonce then return {'ok', epoch, at, nonce} end
+  end
+end
+
+offset = string.format('%.0f', tonumber(offset) + 1)
+-- The stream first: where memory is short this fails, and then nothing has happened.
+redis.call('XADD', stream, 'MAXLEN', '~', ARGV[4], offset .. '-' .. nonce, 'p', previous, 'd', ARGV[1])
+redis.call('PEXPIRE', stream, ARGV[5])
+redis.call('HSET', meta, 'e', epoch, 's', offset, 'n', nonce)
+redis.call('PEXPIRE', meta, ARGV[6])
+if record then
+  redis.call('SET', record, ARGV[10] .. ':' .. epoch .. ':' .. offset .. ':' .. nonce, 'PX', ARGV[11])
+end
+redis.call(ARGV[3], ARGV[2], '1:' .. epoch .. ':' .. offset .. ':' .. nonce .. ':' .. previous .. ':' .. ARGV[1])
+return {'ok', epoch, offset, nonce}

@@ -1,0 +1,194 @@
+//! Streams: publish, read, and where they end.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::PubsubInterface;
+use fred::types::Value;
+use fred::types::scripts::Script;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use proto::{Channel, Position};
+
+use super::commands::Commands;
+use super::keys::Keys;
+use super::reply::{Outcome, Reading};
+use super::retry::Repeat;
+use super::wire;
+use crate::{
+    Frame, History, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention, Unavailable,
+};
+
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/publish.lua")));
+static SIGNAL: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/signal.lua")));
+static READ: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/read.lua")));
+
+/// How much longer a channel's meta lives than its stream, at least: while the epoch is known, a position that was given
+/// out is judged by what is in the stream, not by the stream's absence.
+const META_MARGIN: Duration = Duration::from_secs(24 * 3600);
+
+/// How many tops are asked for at a time.
+const TOPS_IN_FLIGHT: usize = 256;
+
+/// The streams of all channels.
+#[derive(Clone)]
+pub(super) struct Store {
+    commands: Commands,
+    keys: Keys,
+    /// On a cluster PUB/SUB is sharded by slot, and a channel lives where its keys do.
+    sharded: bool,
+}
+
+impl Store {
+    pub(super) const fn new(commands: Commands, keys: Keys, sharded: bool) -> Self {
+        Self { commands, keys, sharded }
+    }
+
+    pub(super) async fn publish(
+        &self,
+        channel: &Channel,
+        publish: &Publish,
+    ) -> Result<Published, PublishError> {
+        let payload = publish.publication.encode().map_err(|error| Unavailable(error.to_string()))?;
+        let outcome = match (publish.retention, publish.idempotency) {
+            (Some(retention), id) => {
+                let id = id.map(|id| (id, publish.fingerprint()));
+                self.append(channel, payload, retention, id).await?
+            }
+            (None, Some(id)) => self.signal_once(channel, payload, id, publish.fingerprint()).await?,
+            (None, None) => self.signal(channel, payload).await?,
+        };
+        // An ephemeral repetition of a stored message, and the other way round, is a duplicate of it all the same.
+        match outcome {
+            Outcome::Done(position) => Ok(Published { position, duplicate: false }),
+            Outcome::Duplicate(position) => Ok(Published { position, duplicate: true }),
+            Outcome::Conflict => Err(PublishError::Conflict),
+        }
+    }
+
+    async fn append(
+        &self,
+        channel: &Channel,
+        payload: Bytes,
+        retention: Retention,
+        id: Option<(IdempotencyKey, String)>,
+    ) -> Result<Outcome, Unavailable> {
+        let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
+        // Without an id a repetition is found by its nonce, but only if it says that it is one.
+        let repeat = if id.is_some() { Repeat::Harmless } else { Repeat::Marked };
+        let mut arguments = vec![
+            Value::Bytes(payload),
+            self.keys.channel(channel).into(),
+            self.verb(),
+            retention.size.to_string().into(),
+            millis(retention.age),
+            millis((retention.age * 2).max(retention.age.saturating_add(META_MARGIN))),
+            random().to_string().into(),
+            random().to_string().into(),
+            "".into(),
+        ];
+        if let Some((id, fingerprint)) = id {
+            keys.push(self.keys.record(channel, id));
+            arguments.extend([fingerprint.into(), millis(IdempotencyKey::WINDOW)]);
+        }
+        self.commands
+            .script(repeat, &PUBLISH, &keys, |attempt| {
+                let mut arguments = arguments.clone();
+                if attempt > 0
+                    && let Some(repeated) = arguments.get_mut(8)
+                {
+                    *repeated = "1".into();
+                }
+                arguments
+            })
+            .await
+    }
+
+    async fn signal_once(
+        &self,
+        channel: &Channel,
+        payload: Bytes,
+        id: IdempotencyKey,
+        fingerprint: String,
+    ) -> Result<Outcome, Unavailable> {
+        let arguments = [
+            Value::Bytes(wire::encode(&Frame { step: None, payload })),
+            self.keys.channel(channel).into(),
+            self.verb(),
+            random().to_string().into(),
+            fingerprint.into(),
+            millis(IdempotencyKey::WINDOW),
+        ];
+        let keys = [self.keys.record(channel, id)];
+        self.commands.script(Repeat::Harmless, &SIGNAL, &keys, |_| arguments.to_vec()).await
+    }
+
+    async fn signal(&self, channel: &Channel, payload: Bytes) -> Result<Outcome, Unavailable> {
+        let message = wire::encode(&Frame { step: None, payload });
+        let channel = self.keys.channel(channel);
+        let sent = self.commands.run(Repeat::Harmful, |client, _| {
+            let (channel, message, sharded) = (channel.clone(), message.clone(), self.sharded);
+            async move {
+                if sharded {
+                    client.spublish::<(), _, _>(channel, message).await
+                } else {
+                    client.publish::<(), _, _>(channel, message).await
+                }
+            }
+        });
+        sent.await.map(|()| Outcome::Done(None))
+    }
+
+    pub(super) async fn history(
+        &self,
+        channel: &Channel,
+        query: HistoryQuery,
+    ) -> Result<History, Unavailable> {
+        // Two more than asked for: the place's own entry, and the one that shows what comes next.
+        let count = u64::from(query.limit) + 2;
+        let Reading { top, entries } = self.read(channel, count, query.after).await?;
+        Ok(History::judge(query, top, entries))
+    }
+
+    pub(super) async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
+        // Commands that are in flight together leave in few writes, whichever servers they go to.
+        stream::iter(channels)
+            .map(|channel| async { self.read(channel, 0, None).await.map(|reading| reading.top) })
+            .buffered(TOPS_IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    async fn read(
+        &self,
+        channel: &Channel,
+        count: u64,
+        from: Option<Position>,
+    ) -> Result<Reading, Unavailable> {
+        let keys = [self.keys.meta(channel), self.keys.stream(channel)];
+        let (epoch, offset) = from.map_or((String::new(), String::new()), |from| {
+            (from.epoch.0.to_string(), from.offset.to_string())
+        });
+        let arguments: [Value; 5] = [
+            random().to_string().into(),
+            millis(META_MARGIN),
+            count.to_string().into(),
+            epoch.into(),
+            offset.into(),
+        ];
+        self.commands.script(Repeat::Harmless, &READ, &keys, |_| arguments.to_vec()).await
+    }
+
+    fn verb(&self) -> Value {
+        if self.sharded { "SPUBLISH" } else { "PUBLISH" }.into()
+    }
+}
+
+/// A number for an epoch or a nonce: zero has a meaning of its own.
+fn random() -> u64 {
+    rand::random_range(1..=u64::MAX)
+}
+
+fn millis(duration: Duration) -> Value {
+    duration.as_millis().clamp(1, i64::MAX as u128).to_string().into()
+}
