@@ -30,9 +30,8 @@ use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use caller::{Caller, Callers};
-pub use config::FanoutConfig;
-pub use refusal::Refusal;
+pub use caller::Callers;
+pub use config::{FanoutConfig, OPTIONS};
 
 /// The HTTP API of one process.
 #[derive(Clone)]
@@ -41,14 +40,14 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// An API that publishes through `broker` what `callers` may, counted in `registry`.
+    /// An API that publishes through `broker` what `callers` may, each channel by its `rules`, counted in `registry`.
     ///
     /// # Errors
     /// When metrics of the same names are registered already.
     pub fn new(
         config: FanoutConfig,
         broker: Arc<dyn Broker>,
-        callers: Arc<dyn Callers>,
+        callers: Callers,
         rules: ChannelRules,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {

@@ -47,7 +47,7 @@ impl Modify for Credentials {
             "token",
             bearer(
                 Some("JWT"),
-                "A token that has the scope for publishing (`send`, unless configured otherwise).",
+                "A token that has the scope for publishing (`publish`, unless configured otherwise).",
             ),
         );
         components.add_security_scheme("apiKey", bearer(None, "An API key from the configuration."));

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use chassis::auth::TokenError;
 use proto::{ErrorCode, NameError};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
 /// Why a call, or an item of a batch, was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The body is not what the call takes.
     #[error("{detail}")]
     Malformed {
@@ -50,12 +51,12 @@ pub enum Refusal {
     /// No credential came with the call.
     #[error("needs the header Authorization: Bearer with a token or an API key")]
     NotAuthenticated,
-    /// The credential is no good.
-    #[error("the token or API key was refused")]
-    InvalidToken,
-    /// The token's time is over.
-    #[error("the token's time is over")]
-    TokenExpired,
+    /// The token is no good.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The credential looks like an API key, and is none.
+    #[error("the API key is not known")]
+    UnknownApiKey,
     /// The path does not exist.
     #[error("there is nothing at this path")]
     NoSuchPath,
@@ -89,8 +90,8 @@ impl Refusal {
             Self::Name { .. } => ErrorCode::InvalidName,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated => ErrorCode::NotAuthenticated,
-            Self::InvalidToken => ErrorCode::InvalidToken,
-            Self::TokenExpired => ErrorCode::TokenExpired,
+            Self::Token(error) => error.code(),
+            Self::UnknownApiKey => ErrorCode::InvalidToken,
             Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
@@ -123,11 +124,11 @@ impl Refusal {
         match self {
             Self::Malformed { .. } | Self::Name { .. } | Self::MediaType | Self::SlowBody => "invalid",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
-            Self::NotAuthenticated | Self::InvalidToken | Self::TokenExpired => "unauthenticated",
             Self::NoSuchPath | Self::NoSuchMethod => "unknown",
             Self::Forbidden(_) => "forbidden",
             Self::Conflict => "conflict",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Token(TokenError::KeysUnavailable) => "unavailable",
+            Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
             Self::Busy => "overloaded",
         }
     }

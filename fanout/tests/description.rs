@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};
-use support::{Answer, Api, Behaviour, post};
+use support::{Answer, Api, Behaviour, credential, post};
 use switchboard_fanout::FanoutConfig;
 
 async fn description() -> Value {
@@ -103,7 +103,7 @@ async fn provoke(path: &str, status: u16) -> Answer {
     };
     let api = Api::new();
     let call = |token: &str, kind: &str, body: Body| {
-        let request = Request::post(path).header("authorization", format!("Bearer {token}"));
+        let request = Request::post(path).header("authorization", format!("Bearer {}", credential(token)));
         request.header("content-type", kind).body(body).unwrap()
     };
     match status {

@@ -2,6 +2,8 @@
 // Each test file takes the part that it needs.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod credentials;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,10 +18,12 @@ use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
-use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, Tenant, UserId};
+use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, UserId};
 use serde_json::Value;
-use switchboard_fanout::{Caller, Callers, Fanout, FanoutConfig, Refusal};
+use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
+
+pub use credentials::credential;
 
 /// How the broker behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,23 +113,6 @@ impl Broker for FakeBroker {
     async fn close(&self) {}
 }
 
-/// Knows the tokens `acme` (a caller of that tenant), `root` (any tenant), `reader` (may not send), `late` (too old).
-struct Tokens;
-
-impl Callers for Tokens {
-    fn identify(&self, token: &str) -> Result<Caller, Refusal> {
-        let tenant = Tenant::new("acme").unwrap();
-        match token {
-            "acme" | "root" => {
-                Ok(Caller { tenant, publisher: format!("api:{token}"), any_tenant: token == "root" })
-            }
-            "reader" => Err(Refusal::Forbidden("the token does not have the scope for publishing")),
-            "late" => Err(Refusal::TokenExpired),
-            _ => Err(Refusal::InvalidToken),
-        }
-    }
-}
-
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -174,7 +161,7 @@ impl Api {
         let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default() });
         let registry = Registry::new();
         let fanout =
-            Fanout::new(config, broker.clone(), Arc::new(Tokens), ChannelRules::default(), &registry)
+            Fanout::new(config, broker.clone(), credentials::callers(), ChannelRules::default(), &registry)
                 .unwrap();
         Self { router: fanout.router(), broker, registry }
     }
@@ -208,8 +195,9 @@ impl Api {
     }
 }
 
-pub fn post(path: &str, token: &str) -> http::request::Builder {
+/// A call by someone that [`credential`] knows.
+pub fn post(path: &str, name: &str) -> http::request::Builder {
     Request::post(path)
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::AUTHORIZATION, format!("Bearer {}", credential(name)))
         .header(header::CONTENT_TYPE, "application/json")
 }
