@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod lifecycle;
 pub mod listener;
+pub mod ops;
 pub mod options;
 pub mod problem;
