@@ -171,11 +171,7 @@ impl Api {
     }
 
     pub async fn call(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
-        let json = serde_json::from_str(&text).unwrap_or_default();
-        Answer { status: head.status.as_u16(), headers: head.headers, text, json }
+        call(self.router.clone(), request).await
     }
 
     /// What was stored: channel, event and data.
@@ -200,4 +196,11 @@ pub fn post(path: &str, name: &str) -> http::request::Builder {
     Request::post(path)
         .header(header::AUTHORIZATION, format!("Bearer {}", credential(name)))
         .header(header::CONTENT_TYPE, "application/json")
+}
+
+pub async fn call(router: Router, request: Request<Body>) -> Answer {
+    let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    Answer { status: head.status.as_u16(), headers: head.headers, text, json }
 }
