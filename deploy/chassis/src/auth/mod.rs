@@ -6,6 +6,7 @@
 mod api_key;
 mod claims;
 mod config;
+mod extract;
 mod fetch;
 mod identity;
 mod key;
@@ -22,6 +23,7 @@ mod testing;
 pub use api_key::{API_KEYS, ApiKey, ApiKeys, NewApiKey, NoRandomness, Tenants, UnknownApiKey};
 pub use claims::{ClaimError, ClaimFault, ClaimMapping, ClaimPath};
 pub use config::{AUTH, AuthConfig};
+pub use extract::{Carried, Places};
 pub use identity::{Identity, ScopeError, Scopes};
 pub use key::{Algorithm, Jwk, Key, KeyError, Keys};
 pub use mint::{Grant, MintError, Minter};

@@ -26,6 +26,9 @@ pub enum TokenError {
     /// There is none.
     #[error("there is no token")]
     Missing,
+    /// One place of a request carries two.
+    #[error("there is more than one token in the same place")]
+    Repeated,
     /// It is longer than [`LONGEST_TOKEN`].
     #[error("the token has more than 8192 bytes")]
     TooLong,
@@ -73,7 +76,8 @@ impl TokenError {
             Self::Missing => ErrorCode::NotAuthenticated,
             Self::Expired => ErrorCode::TokenExpired,
             Self::KeysUnavailable => ErrorCode::Unavailable,
-            Self::TooLong
+            Self::Repeated
+            | Self::TooLong
             | Self::Malformed
             | Self::Critical
             | Self::WrongAlgorithm
@@ -90,6 +94,7 @@ impl TokenError {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
+            Self::Repeated => "repeated",
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
             Self::Critical => "critical",
