@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use proto::Channel;
 
 use super::resp::{Value, write_command};
@@ -25,7 +26,7 @@ pub(super) const CHUNK: usize = 512;
 type Name = Arc<[u8]>;
 
 /// How a channel is called in Redis.
-pub(super) type Naming = Arc<dyn Fn(&Channel) -> String + Send + Sync>;
+pub type Naming = Arc<dyn Fn(&Channel) -> String + Send + Sync>;
 
 /// Which of the two kinds of PUB/SUB is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            probe_after: Duration::from_secs(4),
+            probe_after: Duration::from_secs(2),
             silence: Duration::from_secs(3),
             answer: Duration::from_secs(30),
             retry: Duration::from_millis(200),
@@ -92,6 +93,9 @@ pub(super) enum Fault {
     /// It answered something that nobody asked for.
     #[error("unexpected answer: {0}")]
     Unexpected(String),
+    /// It became a replica, and what it passes on depends on another server.
+    #[error("the server is no longer a primary")]
+    Demoted,
     /// It does not know us any more.
     #[error("no longer logged in: {0}")]
     LoggedOut(String),
@@ -126,7 +130,7 @@ struct Entry {
 enum Asked {
     Subscribe(VecDeque<Name>),
     Unsubscribe(VecDeque<Name>),
-    Ping,
+    Probe,
 }
 
 /// When the connection was heard and when the oldest question was asked or last got on.
@@ -299,7 +303,7 @@ impl Interest {
     }
 
     /// Appends what is to be sent now. Fails when the server should have answered by now.
-    pub(super) fn poll_write(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(super) fn poll_write(&mut self, now: Instant, out: &mut BytesMut) -> Result<(), Fault> {
         let Some(line) = self.line else { return Ok(()) };
         if !self.asked.is_empty() {
             let late = self.deadline().is_some_and(|deadline| deadline <= now);
@@ -309,8 +313,9 @@ impl Interest {
         self.ask_to_leave(out);
         self.ask_to_join(out);
         if self.asked.is_empty() && line.heard + self.pace.probe_after <= now {
-            write_command(out, [&b"PING"[..]].into_iter());
-            self.asked.push_back(Asked::Ping);
+            // No user can be forbidden to say it, and the answer tells the role.
+            write_command(out, [&b"HELLO"[..], b"3"].into_iter());
+            self.asked.push_back(Asked::Probe);
         }
         if !self.asked.is_empty() {
             self.line = Some(Line { progress: now, ..line });
@@ -331,7 +336,7 @@ impl Interest {
         }
     }
 
-    fn ask_to_join(&mut self, out: &mut Vec<u8>) {
+    fn ask_to_join(&mut self, out: &mut BytesMut) {
         let mut room = CHUNK;
         while room > 0 {
             let names: Vec<Name> = match self.split.pop_front() {
@@ -361,7 +366,7 @@ impl Interest {
         }
     }
 
-    fn ask_to_leave(&mut self, out: &mut Vec<u8>) {
+    fn ask_to_leave(&mut self, out: &mut BytesMut) {
         let mut room = CHUNK;
         while room > 0 && !self.leaving.is_empty() {
             let group: VecDeque<Name> = one_slot(&mut self.leaving, room).into();
@@ -376,7 +381,7 @@ impl Interest {
         }
     }
 
-    fn command(&self, out: &mut Vec<u8>, verbs: [&[u8]; 2], names: &VecDeque<Name>) {
+    fn command(&self, out: &mut BytesMut, verbs: [&[u8]; 2], names: &VecDeque<Name>) {
         let [plain, sharded] = verbs;
         let verb = if self.style == Style::Sharded { sharded } else { plain };
         let words: Vec<&[u8]> = std::iter::once(verb).chain(names.iter().map(|name| &**name)).collect();
@@ -467,7 +472,9 @@ impl Interest {
     pub(super) fn handle_reply(&mut self, reply: &Value<'_>, now: Instant) -> Result<(), Fault> {
         self.got_on(now);
         match (self.asked.pop_front(), reply) {
-            (Some(Asked::Ping), _) => Ok(()),
+            (Some(Asked::Probe), reply) if is_replica(reply) => Err(Fault::Demoted),
+            (Some(Asked::Probe), Value::Map(_)) => Ok(()),
+            (Some(Asked::Probe), Value::Error(error)) => Err(Fault::LoggedOut(lossy(error))),
             (Some(Asked::Subscribe(names)), Value::Error(error)) => {
                 self.handle_refused(names.into(), error, now)
             }
@@ -539,6 +546,11 @@ impl Interest {
             line.progress = now;
         }
     }
+}
+
+/// Whether the answer to HELLO is that of a replica.
+pub(super) fn is_replica(hello: &Value<'_>) -> bool {
+    hello.field(b"role").is_some_and(|role| matches!(role.text(), Some(b"replica" | b"slave")))
 }
 
 /// Takes up to `most` names of the first slot.

@@ -10,7 +10,7 @@ struct Pair {
     interest: Interest,
     now: Instant,
     /// Commands on their way to the server.
-    sent: Vec<u8>,
+    sent: BytesMut,
     /// What the server sent and we have not read yet.
     pushes: VecDeque<(&'static str, String)>,
     server: BTreeSet<String>,
@@ -26,6 +26,10 @@ fn channel(name: &str) -> Channel {
     Channel::parse(&format!("t/r/{name}")).unwrap()
 }
 
+fn hello(role: &str) -> Value<'_> {
+    Value::Map(vec![(Value::Text(b"role"), Value::Text(role.as_bytes()))])
+}
+
 impl Pair {
     fn new(style: Style) -> Self {
         let naming: Naming = Arc::new(|channel: &Channel| channel.name().to_owned());
@@ -35,7 +39,7 @@ impl Pair {
         Self {
             interest,
             now,
-            sent: Vec::new(),
+            sent: BytesMut::new(),
             pushes: VecDeque::new(),
             server: BTreeSet::new(),
             forbidden: BTreeSet::new(),
@@ -63,10 +67,10 @@ impl Pair {
             let words: Vec<String> =
                 words.iter().map(|word| String::from_utf8(word.text().unwrap().to_vec()).unwrap()).collect();
             let (verb, names) = words.split_first().unwrap();
-            assert_eq!(names.is_empty(), verb == "PING", "no command may be empty");
+            assert!(!names.is_empty(), "no command may be empty");
             assert!(names.len() <= CHUNK);
             match verb.as_str() {
-                "PING" => self.pushes.push_back(("pong", String::new())),
+                "HELLO" => self.pushes.push_back(("hello", "master".to_owned())),
                 "SUBSCRIBE" | "SSUBSCRIBE" => {
                     round += names.len();
                     if verb == "SSUBSCRIBE" {
@@ -103,7 +107,7 @@ impl Pair {
             let Some((kind, name)) = self.pushes.pop_front() else { break };
             self.interest.handle_heard(self.now);
             match kind {
-                "pong" => self.interest.handle_reply(&Value::Text(b"PONG"), self.now).unwrap(),
+                "hello" => self.interest.handle_reply(&hello(&name), self.now).unwrap(),
                 "error" => self.interest.handle_reply(&Value::Error(name.as_bytes()), self.now).unwrap(),
                 _ => {
                     let push =
@@ -293,14 +297,22 @@ fn silence_is_probed_and_then_believed() {
     assert_eq!(pair.interest.deadline(), Some(pair.now + pace.probe_after));
     pair.now += pace.probe_after;
     pair.write();
-    assert_eq!(pair.sent, b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(pair.sent, &b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"[..]);
     pair.serve();
     pair.read(1);
     assert_eq!(pair.interest.deadline(), Some(pair.now + pace.probe_after));
     pair.now += pace.probe_after;
     pair.write();
     pair.now += pace.silence;
-    assert_eq!(pair.interest.poll_write(pair.now, &mut Vec::new()), Err(Fault::Silent));
+    assert_eq!(pair.interest.poll_write(pair.now, &mut BytesMut::new()), Err(Fault::Silent));
+}
+
+#[test]
+fn a_server_that_became_a_replica_is_left() {
+    let mut pair = Pair::new(Style::Plain);
+    pair.now += Pace::default().probe_after;
+    pair.write();
+    assert_eq!(pair.interest.handle_reply(&hello("replica"), pair.now), Err(Fault::Demoted));
 }
 
 #[test]
@@ -315,7 +327,7 @@ fn an_answer_that_never_comes_is_noticed_though_messages_do() {
     }
     pair.now += Duration::from_secs(1);
     pair.interest.handle_heard(pair.now);
-    assert_eq!(pair.interest.poll_write(pair.now, &mut Vec::new()), Err(Fault::Silent));
+    assert_eq!(pair.interest.poll_write(pair.now, &mut BytesMut::new()), Err(Fault::Silent));
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //! Published messages, nearly all that a subscription connection receives, take a path of their own that allocates
 //! nothing. Protocol: <https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>.
 
+use bytes::BytesMut;
+
 /// What a parser accepts. Anything beyond is a violation.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -60,6 +62,20 @@ impl<'a> Value<'a> {
         match self {
             Self::Integer(number) => Some(*number),
             Self::Text(text) => integer(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// The value under a name, in a map or in a list of names and values.
+    pub fn field(&self, name: &[u8]) -> Option<&Value<'a>> {
+        match self {
+            Self::Map(pairs) => {
+                pairs.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
+            }
+            Self::Array(values) => values.chunks_exact(2).find_map(|pair| match pair {
+                [key, value] if key.text() == Some(name) => Some(value),
+                _ => None,
+            }),
             _ => None,
         }
     }
@@ -358,7 +374,7 @@ fn integer(text: &[u8]) -> Result<i64, Violation> {
 }
 
 /// Appends a command in its wire form: an array of strings.
-pub fn write_command<'a>(out: &mut Vec<u8>, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
+pub fn write_command<'a>(out: &mut BytesMut, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
     out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
     for argument in arguments {
         out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());

@@ -55,6 +55,15 @@ fn every_type_is_read() {
 }
 
 #[test]
+fn fields_are_found_in_both_forms_of_a_map() {
+    for text in [&b"%2\r\n+a\r\n:1\r\n+b\r\n+2\r\n"[..], b"*4\r\n+a\r\n:1\r\n+b\r\n+2\r\n"] {
+        let Item::Reply(value) = one(text) else { panic!() };
+        assert_eq!(value.field(b"b").and_then(Value::integer), Some(2));
+        assert_eq!(value.field(b"2"), None, "a value is no name");
+    }
+}
+
+#[test]
 fn what_is_too_much_is_refused_before_it_is_there() {
     assert_eq!(violation(b"$99999999999\r\n"), Violation::Limit("string"));
     assert_eq!(violation(b"*99999999\r\n"), Violation::Limit("values"));
@@ -78,9 +87,9 @@ fn nonsense_is_a_violation() {
 
 #[test]
 fn commands_are_arrays_of_strings() {
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     write_command(&mut out, [&b"SUBSCRIBE"[..], b"a", b""].into_iter());
-    assert_eq!(out, b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$0\r\n\r\n");
+    assert_eq!(out, &b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$0\r\n\r\n"[..]);
 }
 
 /// The wire form of some value.

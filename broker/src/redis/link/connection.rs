@@ -1,0 +1,182 @@
+//! Connections to Redis servers: dialling, logging in, asking.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::interest::{Fault, is_replica};
+use super::resp::{Item, Parser, Value, Violation, write_command};
+use crate::redis::{Address, Credentials};
+
+/// How much is read at once, in bytes.
+const READ: usize = 64 << 10;
+
+/// How long dialling and logging in may take, and one answer to a question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why there is no connection, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("no answer in time")]
+    Late,
+    #[error("`{0}` is no name that a certificate could be for")]
+    Name(String),
+    #[error("the server says: {0}")]
+    Refused(String),
+    #[error("the server is not a primary")]
+    NotPrimary,
+    #[error("the server does not speak RESP3: {0}")]
+    Violation(#[from] Violation),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error("no server says who has the channels")]
+    Nowhere,
+}
+
+/// TCP or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Makes connections of one kind.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) credentials: Credentials,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Whether a replica will not do.
+    pub(super) primary_only: bool,
+}
+
+/// A connection that is logged in and speaks RESP3.
+pub(super) struct Connection {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) unread: Unread,
+}
+
+/// What was read and is not used yet.
+#[derive(Default)]
+pub(super) struct Unread {
+    buffer: BytesMut,
+    parser: Parser,
+}
+
+impl Unread {
+    /// Reads once. Safe to drop and call again.
+    pub(super) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Result<(), LinkError> {
+        self.buffer.reserve(READ);
+        match from.read_buf(&mut self.buffer).await? {
+            0 => Err(LinkError::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes on all that is there, up to the first item that `take` fails at.
+    pub(super) fn drain(
+        &mut self,
+        mut take: impl FnMut(Item<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
+        let mut at = 0;
+        let result = loop {
+            match self.parser.next(self.buffer.get(at..).unwrap_or_default()) {
+                Ok(Some((item, used))) => {
+                    at += used;
+                    if let Err(error) = take(item) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(violation) => break Err(violation.into()),
+            }
+        };
+        self.buffer.advance(at);
+        result
+    }
+}
+
+impl Dialer {
+    /// Connects and logs in.
+    pub(super) async fn dial(&self, address: &Address) -> Result<Connection, LinkError> {
+        timeout(PATIENCE, self.connect(address)).await.unwrap_or(Err(LinkError::Late))
+    }
+
+    async fn connect(&self, address: &Address) -> Result<Connection, LinkError> {
+        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(address.host.clone())
+                    .map_err(|_| LinkError::Name(address.host.clone()))?;
+                Box::new(TlsConnector::from(config.clone()).connect(name, tcp).await?)
+            }
+        };
+        let mut connection = Connection { stream, unread: Unread::default() };
+        connection.log_in(&self.credentials, self.primary_only).await?;
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    async fn log_in(&mut self, credentials: &Credentials, primary_only: bool) -> Result<(), LinkError> {
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(password) = &credentials.password {
+            let user = credentials.username.as_deref().unwrap_or("default");
+            hello.extend([&b"AUTH"[..], user.as_bytes(), password.as_bytes()]);
+        }
+        hello.extend([&b"SETNAME"[..], b"switchboard-link"]);
+        let replica = self.ask(&hello, is_replica).await?;
+        if replica && primary_only { Err(LinkError::NotPrimary) } else { Ok(()) }
+    }
+
+    /// Sends a command and reads its answer, passing over pushes. An error is [`LinkError::Refused`].
+    pub(super) async fn ask<T>(
+        &mut self,
+        words: &[&[u8]],
+        read: impl FnOnce(&Value<'_>) -> T,
+    ) -> Result<T, LinkError> {
+        timeout(PATIENCE, self.ask_patiently(words, read)).await.unwrap_or(Err(LinkError::Late))
+    }
+
+    async fn ask_patiently<T>(
+        &mut self,
+        words: &[&[u8]],
+        read: impl FnOnce(&Value<'_>) -> T,
+    ) -> Result<T, LinkError> {
+        let mut out = BytesMut::new();
+        write_command(&mut out, words.iter().copied());
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let (mut read, mut answer) = (Some(read), None);
+        while answer.is_none() {
+            self.unread.fill(&mut self.stream).await?;
+            self.unread.drain(|item| {
+                if let Item::Reply(reply) = item
+                    && let Some(read) = read.take()
+                {
+                    answer = Some(match reply {
+                        Value::Error(error) => Err(String::from_utf8_lossy(error).into_owned()),
+                        reply => Ok(read(&reply)),
+                    });
+                }
+                Ok(())
+            })?;
+        }
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(LinkError::Refused(error)),
+            None => Err(LinkError::Closed),
+        }
+    }
+}
