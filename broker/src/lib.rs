@@ -1,7 +1,7 @@
 //! What joins the nodes: publish, subscribe, read history, know who is there.
 //!
 //! [`Broker`] is the contract; [`memory`] keeps it within one process, [`redis`] across a cluster. Both pass the one
-//! suite in [`contract`]. Local delivery is not a broker's business: it hands frames to the node's [`Sink`], in order,
+//! suite in `tests/contract`. Local delivery is not a broker's business: it hands frames to the node's [`Sink`], in order,
 //! and says when it may have missed some.
 
 #![forbid(unsafe_code)]

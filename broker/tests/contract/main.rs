@@ -1,0 +1,91 @@
+//! The contract of [`switchboard_broker::Broker`]: each promise as a test that every broker must pass.
+//!
+//! A promise is a function of a [`World`](world::World), which makes nodes that share a broker. To put another broker
+//! under contract, add a function to [`world`] that makes its worlds, and its name to the list below.
+
+// The promises are functions that tests call, and fail as tests do.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod history;
+mod ids;
+mod node;
+mod presence;
+mod streams;
+mod subscriptions;
+mod world;
+
+/// Every promise as a test of one broker.
+macro_rules! keeps {
+    ($broker:ident: $($noun:ident { $($promise:ident,)* })*) => {
+        mod $broker {$(
+            mod $noun {$(
+                #[tokio::test]
+                async fn $promise() {
+                    crate::$noun::$promise(&crate::world::$broker().await).await;
+                }
+            )*}
+        )*}
+    };
+}
+
+macro_rules! contract {
+    ($($broker:ident)*) => {$(
+        keeps! { $broker:
+            streams {
+                a_publication_stands_where_its_publisher_was_told,
+                offsets_grow_by_one_and_each_publication_names_the_one_before,
+                publishing_at_once_from_all_nodes_gives_one_order,
+                a_top_is_the_place_of_the_last_publication,
+                a_place_given_out_before_the_first_publication_stands,
+                tops_of_many_channels_come_in_the_order_asked,
+                an_ephemeral_publication_has_no_place_and_leaves_nothing,
+                channels_of_the_same_name_are_apart,
+                any_text_and_a_large_one_come_back_as_they_were,
+            }
+            history {
+                reading_after_a_place_begins_right_behind_it,
+                reading_stops_at_the_limit_and_can_go_on,
+                a_limit_of_nothing_still_judges_the_place,
+                another_publication_at_the_place_is_a_fork,
+                a_place_beyond_the_top_is_a_fork,
+                a_place_of_another_epoch_is_a_reset,
+                a_place_that_the_stream_no_longer_reaches_is_trimmed,
+                a_stream_keeps_what_it_should_and_not_much_more,
+                a_stream_ends_its_age_after_the_last_publication_and_its_epoch_goes_on,
+            }
+            ids {
+                repeating_an_id_publishes_once,
+                repeating_an_id_at_once_from_all_nodes_publishes_once,
+                an_id_with_another_message_is_a_conflict,
+                ids_of_other_publishers_and_channels_are_others,
+                an_ephemeral_publication_is_repeated_as_safely,
+            }
+            subscriptions {
+                every_subscribed_node_gets_each_publication_once_in_order,
+                the_publishing_node_is_no_exception,
+                what_is_published_after_the_confirmation_arrives,
+                an_ephemeral_publication_arrives_without_a_place,
+                a_frame_is_what_the_history_has,
+                nobody_gets_what_it_did_not_ask_for,
+                asking_twice_changes_nothing,
+                after_the_last_unsubscription_nothing_comes,
+                who_changes_its_mind_is_subscribed,
+                what_was_handed_over_is_flushed,
+                a_node_with_its_subscriptions_in_force_is_healthy,
+                a_closed_node_hears_nothing_and_publishes_nothing,
+            }
+            presence {
+                a_user_counts_once_however_often_it_is_held,
+                a_user_is_there_until_its_last_node_lets_go,
+                those_present_are_listed_with_what_is_known_of_them,
+                a_list_ends_at_its_limit_and_the_count_does_not,
+                channels_have_their_own_members,
+                many_users_come_at_once,
+                a_closed_node_holds_nobody,
+                a_node_that_vanished_is_forgotten,
+            }
+        }
+    )*};
+}
+
+contract! { memory }
