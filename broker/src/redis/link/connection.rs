@@ -180,3 +180,72 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::RootCertStore;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use testkit::{Access, Options, Server};
+
+    fn dialer(server: &Server) -> Dialer {
+        let tls = server.ca_pem().map(|pem| trusting(&[pem]));
+        Dialer { credentials: Credentials::default(), tls, primary_only: true }
+    }
+
+    fn trusting(authorities: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        for pem in authorities {
+            roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth())
+    }
+
+    fn address(host: &str, server: &Server) -> Address {
+        Address { host: host.to_owned(), port: server.port() }
+    }
+
+    #[tokio::test]
+    async fn a_server_with_tls_is_trusted_by_its_certificate_only() {
+        let server = Server::start(Options { tls: true, ..Options::default() }).await.unwrap();
+        let other = Server::start(Options { tls: true, ..Options::default() }).await.unwrap();
+        for host in ["127.0.0.1", "localhost"] {
+            let mut connection = dialer(&server).dial(&address(host, &server)).await.unwrap();
+            let pong = connection.ask(&[b"PING"], |reply| reply.text() == Some(b"PONG")).await.unwrap();
+            assert!(pong);
+        }
+        let wrong = Dialer { tls: dialer(&other).tls, ..dialer(&server) };
+        assert!(matches!(wrong.dial(&address("localhost", &server)).await, Err(LinkError::Io(_))));
+        let plain = Dialer { tls: None, ..dialer(&server) };
+        assert!(plain.dial(&address("localhost", &server)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_login_is_refused_without_repeating_the_password() {
+        let access = Access::Password("right".to_owned());
+        let server = Server::start(Options { access, ..Options::default() }).await.unwrap();
+        let with = |password: &str| Credentials { username: None, password: Some(password.to_owned()) };
+        let right = Dialer { credentials: with("right"), ..dialer(&server) };
+        assert!(right.dial(&address("127.0.0.1", &server)).await.is_ok());
+        let wrong = Dialer { credentials: with("s3cret"), ..dialer(&server) };
+        let Err(LinkError::Refused(error)) = wrong.dial(&address("127.0.0.1", &server)).await else {
+            panic!()
+        };
+        assert!(error.starts_with("WRONGPASS") && !error.contains("s3cret"), "{error}");
+        assert!(dialer(&server).dial(&address("127.0.0.1", &server)).await.is_err(), "no password, no entry");
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_no_primary() {
+        let server = Server::start(Options::default()).await.unwrap();
+        server.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+        let at = address("127.0.0.1", &server);
+        assert!(matches!(dialer(&server).dial(&at).await, Err(LinkError::NotPrimary)));
+        let mut asking = Dialer { primary_only: false, ..dialer(&server) }.dial(&at).await.unwrap();
+        let refused = asking.ask(&[b"NOSUCH"], |_| ()).await;
+        assert!(matches!(refused, Err(LinkError::Refused(_))));
+    }
+}
