@@ -6,16 +6,23 @@ use std::time::Duration;
 use proto::Tenant;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::claims::{ClaimMapping, ClaimPath};
+use super::fetch::{Place, read_file};
 use super::key::{Algorithm, Key, KeyError, Keys};
+use super::key_source::KeySource;
 use super::mint::Minter;
+use super::schedule::{ASKED_AT_MOST_EVERY, Schedule};
 use super::token::{Leeway, Rules};
 use super::verifier::Verifier;
 use crate::options::{HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError, Origin, Secret};
 
 /// The largest PEM file that is read, in bytes. A key has a few hundred.
 const LARGEST_PEM: u64 = 64 * 1024;
+
+/// The longest interval at which a key set is read again. A withdrawn key must not live on for longer.
+const RAREST_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The rows of the tokens' options.
 pub const AUTH: &[OptionSpec] = &[
@@ -43,6 +50,25 @@ pub const AUTH: &[OptionSpec] = &[
         kind: Kind::List,
         default: "",
         help: "PEM files with one public key each. RSA checks RS256, P-256 checks ES256, Ed25519 checks EdDSA.",
+    },
+    OptionSpec {
+        key: "auth.jwks",
+        kind: Kind::Text,
+        default: "",
+        help: "A JSON Web Key Set with public keys: the https URL of an identity provider's, or a file. It is read \
+               again regularly, and when a token names a key that is not in it.",
+    },
+    OptionSpec {
+        key: "auth.jwks_refresh",
+        kind: Kind::Duration,
+        default: "10m",
+        help: "How often the key set is read again: between 10s and 1day.",
+    },
+    OptionSpec {
+        key: "auth.jwks_allow_http",
+        kind: Kind::Boolean,
+        default: "false",
+        help: "Take the key set over plain http from other machines too. Whoever is on the way can then sign tokens.",
     },
     OptionSpec {
         key: "auth.issuers",
@@ -109,6 +135,7 @@ pub struct AuthConfig {
     /// The one that signs comes first.
     secrets: Vec<Secret>,
     keys: Keys,
+    source: Option<KeySource>,
 }
 
 impl AuthConfig {
@@ -134,13 +161,17 @@ impl AuthConfig {
                 keys.push(key);
             }
         }
+        let refresh = mistakes.note("auth.jwks_refresh", refresh_interval(auth.jwks_refresh.0));
+        let source =
+            auth.jwks.map(|place| key_source(&place, auth.jwks_allow_http, refresh.unwrap_or_default()));
+        let source = source.and_then(|source| mistakes.note("auth.jwks", source));
         mistakes.none()?;
-        Ok(Self { rules, algorithm, secrets, keys })
+        Ok(Self { rules, algorithm, secrets, keys, source })
     }
 
-    /// Whether any token can be checked.
+    /// Whether any token can be checked, now or when the key set is there.
     pub const fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.source.is_some()
     }
 
     /// Adds a secret that was made here, such as that of a development mode.
@@ -170,18 +201,24 @@ impl AuthConfig {
         }
     }
 
-    /// The verifier. An error if there is no key, since it could only refuse everyone.
+    /// The verifier, to be kept up to date by [`Verifier::run`]. An error if there is no key, since it could only
+    /// refuse everyone.
     pub fn verifier(self) -> Result<Verifier, OptionsError> {
         if !self.has_keys() {
             return Err(OptionsError::Invalid(vec![Mistake {
                 key: "auth.secret".to_owned(),
                 origin: Origin::Default,
                 message:
-                    "there is no key to check tokens by: set JWT_SECRET, auth.secret or auth.public_keys"
+                    "there is no key to check tokens by: set JWT_SECRET, auth.secret, auth.public_keys or \
+                          auth.jwks"
                         .to_owned(),
             }]));
         }
-        Ok(Verifier::new(self.rules, self.keys))
+        let verifier = Verifier::new(self.rules, self.keys);
+        Ok(match self.source {
+            Some(source) => verifier.with_source(source),
+            None => verifier,
+        })
     }
 }
 
@@ -199,6 +236,9 @@ struct Written {
     previous_secret: Option<Secret>,
     algorithm: String,
     public_keys: Vec<String>,
+    jwks: Option<String>,
+    jwks_refresh: HumanDuration,
+    jwks_allow_http: bool,
     issuers: Vec<String>,
     audiences: Vec<String>,
     leeway: HumanDuration,
@@ -296,10 +336,30 @@ fn secret_key(algorithm: Algorithm, secret: &Secret) -> Result<Key, String> {
 
 fn public_key(path: &Path) -> Result<Key, String> {
     let shown = path.display();
-    let pem = super::fetch::read_file(path, LARGEST_PEM)
-        .map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let pem = read_file(path, LARGEST_PEM).map_err(|error| format!("cannot read {shown}: {error}"))?;
     let pem = String::from_utf8(pem).map_err(|_| format!("{shown} is not a text"))?;
     Key::from_public_pem(&pem, None).map_err(|error| format!("{shown}: {error}"))
+}
+
+fn refresh_interval(written: Duration) -> Result<Duration, String> {
+    if (ASKED_AT_MOST_EVERY..=RAREST_REFRESH).contains(&written) {
+        Ok(written)
+    } else {
+        Err("must be between 10s and 1day".to_owned())
+    }
+}
+
+/// A file must be there and be a key set when the service starts; an identity provider may come later.
+fn key_source(place: &str, allow_http: bool, every: Duration) -> Result<KeySource, String> {
+    let place = Place::parse(place, allow_http).map_err(|error| error.to_string())?;
+    let keys = place.read_now().transpose().map_err(|error| format!("{place}: {error}"))?;
+    let now = Instant::now();
+    let first = if keys.is_some() { now + every } else { now };
+    let source = KeySource::new(place, Schedule::new(every, ASKED_AT_MOST_EVERY, first));
+    Ok(match keys {
+        Some(keys) => source.with_keys(keys),
+        None => source,
+    })
 }
 
 fn wiped(secret: &Secret) -> SecretString {
@@ -307,159 +367,4 @@ fn wiped(secret: &Secret) -> SecretString {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use serde_json::json;
-    use tempfile::NamedTempFile;
-
-    use super::*;
-    use crate::auth::testing::{EC, ED, HS, NOW, Pair, RSA, SECRET, claims};
-    use crate::auth::token::TokenError;
-    use crate::options::load_from;
-
-    fn file(text: &str) -> NamedTempFile {
-        let mut file = NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        file
-    }
-
-    fn read(text: &str) -> Result<AuthConfig, String> {
-        let file = file(text);
-        let args = ["gateway", "--config", file.path().to_str().unwrap()];
-        let loaded = load_from("gateway", "", &[AUTH], args, [].into()).map_err(|error| error.to_string())?;
-        AuthConfig::from_options(&loaded).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_defaults_of_the_table_are_those_of_the_code() {
-        let config = read("").unwrap();
-        assert_eq!(config.algorithm, Algorithm::Hs256);
-        assert_eq!(config.rules, Rules::default());
-        assert!(!config.has_keys() && config.minter().is_none());
-    }
-
-    #[test]
-    fn a_service_that_could_only_refuse_does_not_start() {
-        let error = read("").unwrap().verifier().unwrap_err().to_string();
-        assert!(error.contains("auth.secret") && error.contains("JWT_SECRET"), "{error}");
-        let verifier = read("").unwrap().with_secret(Secret::new(SECRET)).unwrap().verifier().unwrap();
-        assert!(verifier.verify(&HS.token(None, &claims()), NOW).is_ok());
-    }
-
-    #[test]
-    fn the_usual_variables_hold_the_secrets() {
-        let variables = [("JWT_SECRET", "one"), ("JWT_SECRET_PREVIOUS", "two")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let loaded = load_from("gateway", "", &[AUTH], ["gateway"], variables).unwrap();
-        assert_eq!(loaded.origin("auth.secret"), Origin::Environment("JWT_SECRET".to_owned()));
-        assert_eq!(
-            loaded.origin("auth.previous_secret"),
-            Origin::Environment("JWT_SECRET_PREVIOUS".to_owned())
-        );
-    }
-
-    #[test]
-    fn two_secrets_are_accepted_and_the_first_signs() {
-        let other = "another secret of at least thirty-two bytes, which was the first once";
-        let (new, old) = (file(SECRET), file(other));
-        let config = read(&format!(
-            "[auth]\nsecret = {{ file = {:?} }}\nprevious_secret = {{ file = {:?} }}",
-            new.path(),
-            old.path()
-        ))
-        .unwrap();
-        assert!(config.minter().is_some() && config.warnings().is_empty());
-        let verifier = config.verifier().unwrap();
-        let old = Pair::hmac(Algorithm::Hs256, other.as_bytes());
-        for pair in [&*HS, &old] {
-            assert!(verifier.verify(&pair.token(None, &claims()), NOW).is_ok());
-        }
-        let stranger = Pair::hmac(Algorithm::Hs256, b"a third one").token(None, &claims());
-        assert_eq!(verifier.verify(&stranger, NOW), Err(TokenError::BadSignature));
-        let other_algorithm = Pair::hmac(Algorithm::Hs512, SECRET.as_bytes()).token(None, &claims());
-        assert_eq!(verifier.verify(&other_algorithm, NOW), Err(TokenError::WrongAlgorithm));
-    }
-
-    #[test]
-    fn public_keys_have_their_algorithm_by_themselves() {
-        let files = [&*RSA, &*EC, &*ED].map(|pair| file(&pair.public_pem));
-        let [rsa, ec, ed] = files.each_ref().map(NamedTempFile::path);
-        let verifier =
-            read(&format!("[auth]\npublic_keys = [{rsa:?}, {ec:?}, {ed:?}]")).unwrap().verifier().unwrap();
-        for pair in [&*RSA, &*EC, &*ED] {
-            assert!(verifier.verify(&pair.token(Some("k"), &claims()), NOW).is_ok(), "{}", pair.algorithm);
-        }
-        let forged = Pair::hmac(Algorithm::Hs256, RSA.public_pem.as_bytes()).token(None, &claims());
-        assert_eq!(verifier.verify(&forged, NOW), Err(TokenError::WrongAlgorithm));
-    }
-
-    #[test]
-    fn claims_and_times_follow_the_options() {
-        let secret = file(SECRET);
-        let config = read(&format!(
-            "[auth]\nsecret = {{ file = {:?} }}\nissuers = ['https://id.example']\naudiences = ['chat']\n\
-             leeway = '0s'\n[auth.claims]\nuser = ['id', 'sub']\ntenant = 'organizationId'\ndefault_tenant = ''",
-            secret.path()
-        ))
-        .unwrap();
-        let verifier = config.verifier().unwrap();
-        let verify = |claims| verifier.verify(&HS.token(None, &claims), NOW);
-        let good = || json!({"iss": "https://id.example", "aud": ["chat"], "exp": NOW + 1, "id": 7, "sub": "x", "organizationId": "acme"});
-        let identity = verify(good()).unwrap();
-        assert_eq!((identity.user.as_str(), identity.tenant.as_str()), ("7", "acme"));
-        let without = |name: &str| {
-            let mut claims = good();
-            claims.as_object_mut().unwrap().remove(name);
-            claims
-        };
-        assert_eq!(verify(without("id")).unwrap().user.as_str(), "x");
-        assert_eq!(verify(without("iss")), Err(TokenError::WrongIssuer));
-        assert_eq!(verify(without("aud")), Err(TokenError::WrongAudience));
-        assert!(matches!(verify(without("organizationId")), Err(TokenError::Claims(_))));
-        let mut expired = good();
-        expired["exp"] = NOW.into();
-        assert_eq!(verify(expired), Err(TokenError::Expired));
-    }
-
-    #[test]
-    fn every_mistake_is_told_by_its_key_and_all_at_once() {
-        let (rsa, private, empty) = (file(&RSA.public_pem), file(&RSA.private_pem), file(""));
-        let (rsa, private, empty) = (rsa.path(), private.path(), empty.path());
-        for (text, expected) in [
-            ("algorithm = 'RS256'".to_owned(), "auth.algorithm: must be HS256"),
-            ("algorithm = 'none'".to_owned(), "auth.algorithm: must be HS256"),
-            ("leeway = '61s'".to_owned(), "auth.leeway: must be at most 60s"),
-            (format!("secret = {{ file = {rsa:?} }}"), "auth.secret: the secret is a PEM key"),
-            (
-                format!("previous_secret = {{ file = {rsa:?} }}"),
-                "auth.previous_secret: the secret is a PEM key",
-            ),
-            (format!("secret = {{ file = {empty:?} }}"), "auth.secret"),
-            (format!("public_keys = [{rsa:?}, {private:?}]"), "auth.public_keys[1]: "),
-            (format!("public_keys = [{empty:?}]"), "must hold one PUBLIC KEY"),
-            (
-                "public_keys = ['/nowhere/key.pem']".to_owned(),
-                "auth.public_keys[0]: cannot read /nowhere/key.pem",
-            ),
-            ("claims.user = []".to_owned(), "auth.claims.user: must name a claim"),
-            ("claims.user = ['a..b']".to_owned(), "auth.claims.user: must be the name"),
-            ("claims.rooms = ''".to_owned(), "auth.claims.rooms: must be the name"),
-            ("claims.default_tenant = 'a/b'".to_owned(), "auth.claims.default_tenant: has a character"),
-        ] {
-            let message = read(&format!("[auth]\n{text}")).unwrap_err();
-            assert!(message.contains(expected) && message.contains("line 2"), "{text}: {message}");
-            assert!(!message.contains("-----"), "{message}");
-        }
-        let both = read("[auth]\nalgorithm = 'x'\nleeway = '2m'").unwrap_err();
-        assert!(both.contains("auth.algorithm") && both.contains("auth.leeway"), "{both}");
-    }
-
-    #[test]
-    fn a_weak_secret_is_accepted_with_a_warning_and_never_shown() {
-        let secret = file("canary-1");
-        let config = read(&format!("[auth]\nsecret = {{ file = {:?} }}", secret.path())).unwrap();
-        let shown = format!("{config:?} {:?}", config.warnings());
-        assert!(shown.contains("8 bytes") && !shown.contains("canary-1"), "{shown}");
-    }
-}
+mod tests;

@@ -255,6 +255,7 @@ pub struct Jwk {
     kid: Option<String>,
     #[serde(rename = "use")]
     usage: Option<String>,
+    key_ops: Option<Vec<String>>,
     n: Option<String>,
     e: Option<String>,
     x: Option<String>,
@@ -262,9 +263,10 @@ pub struct Jwk {
 }
 
 impl Jwk {
-    /// Whether the key may check signatures (RFC 7517, section 4.2).
+    /// Whether the key may check signatures (RFC 7517, sections 4.2 and 4.3).
     pub fn is_for_signatures(&self) -> bool {
         self.usage.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|all| all.iter().any(|operation| operation == "verify"))
     }
 }
 

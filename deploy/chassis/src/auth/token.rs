@@ -166,6 +166,29 @@ pub(super) fn check(token: &str, keys: &[&Keys], rules: &Rules, now: u64) -> Res
     Ok(rules.claims.identity(claims, expires_at)?)
 }
 
+/// Whether a token that was refused with `error` asks for a public key that is not among `keys`, so that a newer key
+/// set may have it. Sets never hold secrets, so for HS256 and its like the answer is no.
+pub(super) fn names_missing_key(token: &str, keys: &[&Keys], error: &TokenError) -> bool {
+    let about_keys = matches!(
+        error,
+        TokenError::UnknownKey
+            | TokenError::WrongAlgorithm
+            | TokenError::BadSignature
+            | TokenError::KeysUnavailable
+    );
+    let header = Parts::split(token).and_then(|parts| Header::read(parts.header));
+    let mut keys = keys.iter().flat_map(|keys| keys.iter());
+    match header {
+        Ok(Header { algorithm, key_id }) if about_keys && algorithm.recommended_secret().is_none() => {
+            match key_id {
+                Some(id) => !keys.any(|key| key.id() == Some(&id)),
+                None => !keys.any(|key| key.algorithm() == algorithm),
+            }
+        }
+        _ => false,
+    }
+}
+
 /// The parts of the compact serialization (RFC 7515, section 3.1).
 struct Parts<'a> {
     header: &'a str,
