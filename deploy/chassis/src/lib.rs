@@ -5,6 +5,7 @@
 pub mod auth;
 pub mod lifecycle;
 pub mod listener;
+pub mod log;
 pub mod ops;
 pub mod options;
 pub mod problem;
