@@ -28,7 +28,7 @@ impl ClaimPath {
     }
 
     /// The claim's value; a `null` counts as missing.
-    fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+    pub fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         let value = claims.get(&self.0).or_else(|| {
             let mut names = self.0.split('.');
             let first = claims.get(names.next()?)?;
@@ -37,7 +37,7 @@ impl ClaimPath {
         value.filter(|value| !value.is_null())
     }
 
-    fn fault(&self, fault: impl Into<ClaimFault>) -> ClaimError {
+    pub(super) fn fault(&self, fault: impl Into<ClaimFault>) -> ClaimError {
         ClaimError { claim: self.0.clone(), fault: fault.into() }
     }
 }
@@ -67,6 +67,12 @@ pub enum ClaimFault {
     /// It should be a text or a list of texts.
     #[error("must be a text or a list of texts")]
     NotTexts,
+    /// It should be a UUID.
+    #[error("must be a UUID")]
+    NotUuid,
+    /// A rule excludes its value.
+    #[error("has a value that is refused")]
+    Refused,
     /// It should be seconds since 1970.
     #[error("must be a number of seconds since 1970, before the year 10000")]
     NotTime,

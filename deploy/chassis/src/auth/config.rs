@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::claim_rule::ClaimRule;
 use super::claims::{ClaimMapping, ClaimPath};
 use super::fetch::{Place, read_file};
 use super::key::{Algorithm, Key, KeyError, Keys};
@@ -124,6 +125,13 @@ pub const AUTH: &[OptionSpec] = &[
         kind: Kind::Text,
         default: "scope",
         help: "The claim that lists scopes: words with spaces between, or a list.",
+    },
+    OptionSpec {
+        key: "auth.claims.rules",
+        kind: Kind::Tables,
+        default: "",
+        help: "What else a token must say: tables with `claim` and any of `format` (`uuid`), `one_of` (values) and \
+               `not` (a value). The claim must be there, unless the table holds only `not`.",
     },
 ];
 
@@ -254,6 +262,8 @@ struct WrittenClaims {
     name: String,
     rooms: String,
     scopes: String,
+    #[serde(default)]
+    rules: Vec<ClaimRule>,
 }
 
 impl Written {
@@ -275,6 +285,7 @@ impl Written {
             issuers: self.issuers.clone(),
             leeway: mistakes.note("auth.leeway", leeway).unwrap_or_default(),
             claims: self.claims.mapping(mistakes),
+            claim_rules: self.claims.rules.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! pure: the time is an argument, the keys are a value.
 
 mod api_key;
+mod claim_rule;
 mod claims;
 mod config;
 mod extract;
@@ -24,6 +25,7 @@ mod attacks;
 mod testing;
 
 pub use api_key::{API_KEYS, ApiKey, ApiKeys, NewApiKey, NoRandomness, Tenants, UnknownApiKey};
+pub use claim_rule::{ClaimFormat, ClaimRule};
 pub use claims::{ClaimError, ClaimFault, ClaimMapping, ClaimPath};
 pub use config::{AUTH, AuthConfig};
 pub use extract::{Carried, Places};

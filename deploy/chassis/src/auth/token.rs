@@ -9,6 +9,7 @@ use std::time::Duration;
 use proto::ErrorCode;
 use serde_json::{Map, Value};
 
+use super::claim_rule::ClaimRule;
 use super::claims::{ClaimError, ClaimFault, ClaimMapping};
 use super::identity::Identity;
 use super::key::{Algorithm, Key, Keys, base64url};
@@ -148,6 +149,8 @@ pub struct Rules {
     pub leeway: Leeway,
     /// Which claims say what.
     pub claims: ClaimMapping,
+    /// What else the claims must say.
+    pub claim_rules: Vec<ClaimRule>,
 }
 
 /// Checks a token against sets of keys at the time `now`, in seconds since 1970.
@@ -163,6 +166,7 @@ pub(super) fn check(token: &str, keys: &[&Keys], rules: &Rules, now: u64) -> Res
     let expires_at = check_times(&claims, rules.leeway, now)?;
     check_issuer(&claims, &rules.issuers)?;
     check_audience(&claims, &rules.audiences)?;
+    rules.claim_rules.iter().try_for_each(|rule| rule.check(&claims))?;
     Ok(rules.claims.identity(claims, expires_at)?)
 }
 

@@ -109,7 +109,8 @@ fn claims_and_times_follow_the_options() {
     let secret = file(SECRET);
     let config = read(&format!(
         "[auth]\nsecret = {{ file = {:?} }}\nissuers = ['https://id.example']\naudiences = ['chat']\n\
-         leeway = '0s'\n[auth.claims]\nuser = ['id', 'sub']\ntenant = 'organizationId'\ndefault_tenant = ''",
+         leeway = '0s'\n[auth.claims]\nuser = ['id', 'sub']\ntenant = 'organizationId'\ndefault_tenant = ''\n\
+         [[auth.claims.rules]]\nclaim = 'isActive'\nnot = false",
         secret.path()
     ))
     .unwrap();
@@ -127,6 +128,9 @@ fn claims_and_times_follow_the_options() {
     assert_eq!(verify(without("iss")), Err(TokenError::WrongIssuer));
     assert_eq!(verify(without("aud")), Err(TokenError::WrongAudience));
     assert!(matches!(verify(without("organizationId")), Err(TokenError::Claims(_))));
+    let mut inactive = good();
+    inactive["isActive"] = false.into();
+    assert!(matches!(verify(inactive), Err(TokenError::Claims(_))));
     let mut expired = good();
     expired["exp"] = NOW.into();
     assert_eq!(verify(expired), Err(TokenError::Expired));
@@ -157,6 +161,7 @@ fn every_mistake_is_told_by_its_key_and_all_at_once() {
         ("claims.user = []".to_owned(), "auth.claims.user: must name a claim"),
         ("claims.user = ['a..b']".to_owned(), "auth.claims.user: must be the name"),
         ("claims.rooms = ''".to_owned(), "auth.claims.rooms: must be the name"),
+        ("claims.rules = [{ claim = '' }]".to_owned(), "auth.claims.rules[0]: the claim must be a name"),
         ("claims.default_tenant = 'a/b'".to_owned(), "auth.claims.default_tenant: has a character"),
     ] {
         let message = read(&format!("[auth]\n{text}")).unwrap_err();
