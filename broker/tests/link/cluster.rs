@@ -26,7 +26,13 @@ async fn slot_of(cluster: &Cluster, channel: &Channel) -> u16 {
 #[tokio::test]
 async fn channels_are_subscribed_to_where_their_slots_are() {
     let cluster = Cluster::start().await.unwrap();
-    let (link, log) = link_at(&cluster.url());
+    // With all the rights that the link needs, and no others.
+    let user = "app on >secret +ssubscribe +sunsubscribe +cluster|nodes resetchannels &sb:*";
+    for node in &cluster.nodes {
+        let words: Vec<&str> = ["ACL", "SETUSER"].into_iter().chain(user.split(' ')).collect();
+        node.command(&words).await.unwrap();
+    }
+    let (link, log) = link_at(&cluster.url().replace("://", "://app:secret@"));
     let rooms = rooms(60);
     link.subscribe(&rooms);
     all_on(&log, &rooms).await;

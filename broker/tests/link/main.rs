@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::{Channel, Epoch, Nonce, Position, Room, Step, Tenant};
+use switchboard_broker::Sink;
 use switchboard_broker::redis::link::Link;
 use switchboard_broker::redis::{RedisConfig, wire};
 use testkit::{Server, until};
 
-use log::{Event::*, Log};
+use log::{Event, Event::Interrupted, Event::Subscribed, Log};
 
 /// With a loaded machine in mind.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,10 +36,14 @@ fn name(channel: &Channel) -> String {
 }
 
 fn link_at(url: &str) -> (Link, Arc<Log>) {
-    let link = Link::new(RedisConfig::parse(url).unwrap(), Arc::new(name), 1);
     let log = Arc::new(Log::default());
-    link.attach(log.clone());
-    (link, log)
+    (link_to(url, log.clone()), log)
+}
+
+fn link_to(url: &str, sink: Arc<dyn Sink>) -> Link {
+    let link = Link::new(RedisConfig::parse(url).unwrap(), Arc::new(name), 1);
+    link.attach(sink);
+    link
 }
 
 fn message(number: u64) -> String {
@@ -59,6 +64,6 @@ async fn all_on(log: &Log, channels: &[Channel]) {
 }
 
 async fn got(log: &Log, channel: &Channel, number: u64) {
-    let arrived = || async { Ok(log.of(channel).last() == Some(&Frame(number))) };
+    let arrived = || async { Ok(log.of(channel).last() == Some(&Event::Frame(number))) };
     until(&format!("{number} arrives"), PATIENCE, arrived).await.unwrap();
 }

@@ -9,7 +9,13 @@ use super::*;
 #[tokio::test]
 async fn a_planned_failover_is_followed() {
     let group = Sentinel::start().await.unwrap();
-    let (link, log) = link_at(&group.url());
+    let user = "watcher on >secret +sentinel|master +sentinel|get-master-addr-by-name";
+    for sentinel in &group.sentinels {
+        let words: Vec<&str> = ["ACL", "SETUSER"].into_iter().chain(user.split(' ')).collect();
+        sentinel.command(&words).await.unwrap();
+    }
+    let login = "&sentinelUsername=watcher&sentinelPassword=secret";
+    let (link, log) = link_at(&(group.url() + login));
     let room = room("a");
     link.subscribe(from_ref(&room));
     all_on(&log, from_ref(&room)).await;

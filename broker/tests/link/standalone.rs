@@ -1,7 +1,9 @@
 //! One server, which may be slow, silent, away, or of another opinion.
 
 use std::slice::from_ref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use switchboard_broker::{Frame, Sink};
 use testkit::{Access, Options, Proxy, Standalone, until};
 
 use super::*;
@@ -46,7 +48,7 @@ async fn a_killed_connection_is_told_and_made_again() {
     got(&log, &rooms[0], 7).await;
     assert_eq!(
         log.of(&rooms[0]),
-        [Subscribed, Frame(1), Interrupted, Subscribed, Frame(7)],
+        [Subscribed, Event::Frame(1), Interrupted, Subscribed, Event::Frame(7)],
         "what was lost lies between the two"
     );
     assert_eq!(link.health().reconnects, 1);
@@ -71,7 +73,7 @@ async fn a_server_that_falls_silent_is_noticed_and_nothing_is_taken_for_granted(
     all_on(&log, from_ref(&room)).await;
     publish(&redis, &room, 3).await;
     got(&log, &room, 3).await;
-    assert_eq!(log.of(&room), [Subscribed, Frame(1), Interrupted, Subscribed, Frame(3)]);
+    assert_eq!(log.of(&room), [Subscribed, Event::Frame(1), Interrupted, Subscribed, Event::Frame(3)]);
     log.check();
 }
 
@@ -147,7 +149,7 @@ async fn a_message_that_cannot_be_read_counts_as_a_gap() {
     redis.command(&["PUBLISH", &name(&room), "not ours"]).await.unwrap();
     publish(&redis, &room, 2).await;
     got(&log, &room, 2).await;
-    assert_eq!(log.of(&room), [Subscribed, Frame(1), Interrupted, Subscribed, Frame(2)]);
+    assert_eq!(log.of(&room), [Subscribed, Event::Frame(1), Interrupted, Subscribed, Event::Frame(2)]);
 }
 
 #[tokio::test]
@@ -164,4 +166,43 @@ async fn a_user_with_few_rights_gets_what_it_may_have() {
     got(&log, &rooms[7], 1).await;
     assert_eq!(log.of(&forbidden), []);
     assert_eq!(link.health().channels, 100);
+}
+
+/// Panics at the first frame.
+#[derive(Default)]
+struct Clumsy {
+    log: Log,
+    panicked: AtomicBool,
+}
+
+impl Sink for Clumsy {
+    fn frame(&self, channel: &str, frame: Frame) {
+        assert!(self.panicked.swap(true, Ordering::Relaxed), "as it was told to");
+        self.log.frame(channel, frame);
+    }
+
+    fn subscribed(&self, channels: &[Channel]) {
+        self.log.subscribed(channels);
+    }
+
+    fn interrupted(&self, channels: &[Channel]) {
+        self.log.interrupted(channels);
+    }
+
+    fn flush(&self) {}
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_is_told_that_it_missed_something() {
+    let redis = Standalone::start(Options::default()).await.unwrap();
+    let (sink, rooms) = (Arc::new(Clumsy::default()), rooms(2));
+    let link = link_to(&redis.url(), sink.clone());
+    link.subscribe(&rooms);
+    all_on(&sink.log, &rooms).await;
+    publish(&redis, &rooms[0], 1).await;
+    until("it is told", PATIENCE, || async { Ok(sink.log.interruptions(&rooms) == [1]) }).await.unwrap();
+    all_on(&sink.log, &rooms).await;
+    publish(&redis, &rooms[0], 2).await;
+    got(&sink.log, &rooms[0], 2).await;
+    sink.log.check();
 }

@@ -41,6 +41,8 @@ pub(super) enum LinkError {
     Violation(#[from] Violation),
     #[error(transparent)]
     Fault(#[from] Fault),
+    #[error("the receiver of a message panicked")]
+    Panicked,
     #[error("no server says who has the channels")]
     Nowhere,
 }

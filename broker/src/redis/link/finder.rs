@@ -44,56 +44,66 @@ impl Finder {
     /// Who has the channels now. The connections to ask by are closed again: it is not asked often.
     pub(super) async fn find(&mut self) -> Result<Owners, LinkError> {
         let owners = match &self.kind {
-            Kind::Standalone => self.seeds.first().cloned().map(Owners::all),
-            Kind::Sentinel { service } => self.ask_sentinels(service).await,
-            Kind::Cluster => self.ask_nodes().await,
+            Kind::Standalone => self.seeds.first().cloned().map(Owners::all).ok_or(LinkError::Nowhere)?,
+            Kind::Sentinel { service } => self.ask_sentinels(service).await?,
+            Kind::Cluster => self.ask_nodes().await?,
         };
-        let owners = owners.ok_or(LinkError::Nowhere)?;
         self.found = owners.servers().cloned().collect();
         if self.found.is_empty() { Err(LinkError::Nowhere) } else { Ok(owners) }
     }
 
     /// The primary that the Sentinel with the newest configuration names.
-    async fn ask_sentinels(&self, service: &str) -> Option<Owners> {
+    async fn ask_sentinels(&self, service: &str) -> Result<Owners, LinkError> {
         let answers = join_all(self.seeds.iter().map(|sentinel| self.ask_sentinel(sentinel, service))).await;
-        let newest = answers.into_iter().flatten().max_by_key(|(epoch, _)| *epoch)?;
-        Some(Owners::all(newest.1))
+        let (mut newest, mut failed) = (None, LinkError::Nowhere);
+        for answer in answers {
+            match answer {
+                Ok(answer) => newest = newest.max(Some(answer)),
+                Err(error) => failed = error,
+            }
+        }
+        newest.map(|(_, primary)| Owners::all(primary)).ok_or(failed)
     }
 
-    async fn ask_sentinel(&self, sentinel: &Address, service: &str) -> Option<(i64, Address)> {
-        let mut connection = self.dialer.dial(sentinel).await.ok()?;
+    async fn ask_sentinel(&self, sentinel: &Address, service: &str) -> Result<(i64, Address), LinkError> {
+        let mut connection = self.dialer.dial(sentinel).await?;
         let status: [&[u8]; 3] = [b"SENTINEL", b"MASTER", service.as_bytes()];
-        let epoch = |reply: &Value<'_>| reply.field(b"config-epoch")?.integer();
-        let epoch = connection.ask(&status, epoch).await.ok()??;
+        let epoch = connection.ask(&status, |reply| reply.field(b"config-epoch")?.integer()).await?;
         let primary: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()];
-        Some((epoch, connection.ask(&primary, named_primary).await.ok()??))
+        let primary = connection.ask(&primary, named_primary).await?;
+        epoch.zip(primary).ok_or(LinkError::Nowhere)
     }
 
     /// What some of the nodes say, taken together.
-    async fn ask_nodes(&self) -> Option<Owners> {
+    async fn ask_nodes(&self) -> Result<Owners, LinkError> {
         let mut nodes: Vec<&Address> = self.found.iter().chain(&self.seeds).collect();
         nodes.sort_unstable();
         nodes.dedup();
         nodes.shuffle(&mut rand::rng());
-        let mut owners = Owners::none();
-        // The others only if those who were asked first do not answer.
+        let (mut owners, mut failed) = (Owners::none(), LinkError::Nowhere);
+        // The others only if none of those who were asked first answers.
         for witnesses in nodes.chunks(WITNESSES) {
             let answers = join_all(witnesses.iter().map(|node| self.ask_node(node))).await;
-            for (node, answer) in witnesses.iter().zip(&answers) {
-                if let Some(answer) = answer {
-                    owners.add(answer, node, self.dialer.tls.is_some());
+            let mut answered = false;
+            for (node, answer) in witnesses.iter().zip(answers) {
+                match answer {
+                    Ok(answer) => {
+                        owners.add(&answer, node, self.dialer.tls.is_some());
+                        answered = true;
+                    }
+                    Err(error) => failed = error,
                 }
             }
-            if answers.iter().any(Option::is_some) {
-                return Some(owners);
+            if answered {
+                return Ok(owners);
             }
         }
-        None
+        Err(failed)
     }
 
-    async fn ask_node(&self, node: &Address) -> Option<String> {
-        let mut connection = self.dialer.dial(node).await.ok()?;
+    async fn ask_node(&self, node: &Address) -> Result<String, LinkError> {
+        let mut connection = self.dialer.dial(node).await?;
         let text = |reply: &Value<'_>| Some(String::from_utf8_lossy(reply.text()?).into_owned());
-        connection.ask(&[b"CLUSTER", b"NODES"], text).await.ok()?
+        connection.ask(&[b"CLUSTER", b"NODES"], text).await?.ok_or(LinkError::Nowhere)
     }
 }

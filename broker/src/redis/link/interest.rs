@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use proto::Channel;
 
+use super::pulse::Pulse;
 use super::resp::{Value, write_command};
 use super::slot::slot;
 
@@ -37,32 +38,11 @@ pub(super) enum Style {
     Sharded,
 }
 
-/// When things have taken too long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// After this long without a byte from the server, ask whether it is there.
-    pub(super) probe_after: Duration,
-    /// While it owes an answer, this long without a byte means that it is gone.
-    pub(super) silence: Duration,
-    /// Though it sends, an answer that makes no progress for this long will not come any more.
-    pub(super) answer: Duration,
-    /// When to ask again for what was refused for a reason that passes.
-    pub(super) retry: Duration,
-    /// When to ask again for what was forbidden.
-    pub(super) forbidden: Duration,
-}
+/// When to ask again for what was refused for a reason that passes, such as a slot on the move.
+const RETRY: Duration = Duration::from_millis(200);
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            probe_after: Duration::from_secs(2),
-            silence: Duration::from_secs(3),
-            answer: Duration::from_secs(30),
-            retry: Duration::from_millis(200),
-            forbidden: Duration::from_secs(10),
-        }
-    }
-}
+/// When to ask again for what was forbidden: rights change seldom, and by hand.
+const FORBIDDEN: Duration = Duration::from_secs(10);
 
 /// What the owner of the connection must pass on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,18 +113,10 @@ enum Asked {
     Probe,
 }
 
-/// When the connection was heard and when the oldest question was asked or last got on.
-#[derive(Clone, Copy)]
-struct Line {
-    heard: Instant,
-    progress: Instant,
-}
-
 /// The interest of one connection; it outlives the connection and holds for the next one.
 pub(super) struct Interest {
     style: Style,
     naming: Naming,
-    pace: Pace,
     entries: HashMap<Name, Entry>,
     queued: BTreeSet<(u16, Name)>,
     split: VecDeque<Vec<Name>>,
@@ -152,17 +124,17 @@ pub(super) struct Interest {
     refused: BTreeSet<(Instant, Name)>,
     asked: VecDeque<Asked>,
     effects: VecDeque<Effect>,
-    line: Option<Line>,
+    /// Absent without a connection.
+    pulse: Option<Pulse>,
     on: usize,
 }
 
 impl Interest {
     /// Without wishes and without a connection.
-    pub(super) fn new(style: Style, naming: Naming, pace: Pace) -> Self {
+    pub(super) fn new(style: Style, naming: Naming) -> Self {
         Self {
             style,
             naming,
-            pace,
             entries: HashMap::new(),
             queued: BTreeSet::new(),
             split: VecDeque::new(),
@@ -170,7 +142,7 @@ impl Interest {
             refused: BTreeSet::new(),
             asked: VecDeque::new(),
             effects: VecDeque::new(),
-            line: None,
+            pulse: None,
             on: 0,
         }
     }
@@ -256,12 +228,12 @@ impl Interest {
 
     /// A fresh connection stands; everything is to be asked for.
     pub(super) const fn handle_connected(&mut self, now: Instant) {
-        self.line = Some(Line { heard: now, progress: now });
+        self.pulse = Some(Pulse::new(now));
     }
 
     /// The connection is gone, and with it every subscription.
     pub(super) fn handle_lost(&mut self) {
-        self.line = None;
+        self.pulse = None;
         self.on = 0;
         self.asked.clear();
         self.split.clear();
@@ -285,40 +257,37 @@ impl Interest {
 
     /// Bytes arrived, whatever they are.
     pub(super) const fn handle_heard(&mut self, now: Instant) {
-        if let Some(line) = &mut self.line {
-            line.heard = now;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.handle_heard(now);
         }
     }
 
     /// When to call [`poll_write`](Self::poll_write) again if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let line = self.line?;
-        if self.asked.is_empty() {
-            let probe = line.heard + self.pace.probe_after;
-            let retry = self.refused.first().map(|(until, _)| *until);
-            return Some(retry.map_or(probe, |retry| retry.min(probe)));
+        let pulse = self.pulse?;
+        if !self.asked.is_empty() {
+            return Some(pulse.gone_at());
         }
-        let silent = line.heard.max(line.progress) + self.pace.silence;
-        Some(silent.min(line.progress + self.pace.answer))
+        let retry = self.refused.first().map(|(until, _)| *until);
+        Some(retry.map_or(pulse.probe_at(), |retry| retry.min(pulse.probe_at())))
     }
 
     /// Appends what is to be sent now. Fails when the server should have answered by now.
     pub(super) fn poll_write(&mut self, now: Instant, out: &mut BytesMut) -> Result<(), Fault> {
-        let Some(line) = self.line else { return Ok(()) };
+        let Some(pulse) = self.pulse else { return Ok(()) };
         if !self.asked.is_empty() {
-            let late = self.deadline().is_some_and(|deadline| deadline <= now);
-            return if late { Err(Fault::Silent) } else { Ok(()) };
+            return if pulse.gone_at() <= now { Err(Fault::Silent) } else { Ok(()) };
         }
         self.queue_again(now);
         self.ask_to_leave(out);
         self.ask_to_join(out);
-        if self.asked.is_empty() && line.heard + self.pace.probe_after <= now {
+        if self.asked.is_empty() && pulse.probe_at() <= now {
             // No user can be forbidden to say it, and the answer tells the role.
             write_command(out, [&b"HELLO"[..], b"3"].into_iter());
             self.asked.push_back(Asked::Probe);
         }
         if !self.asked.is_empty() {
-            self.line = Some(Line { progress: now, ..line });
+            self.got_on(now);
         }
         Ok(())
     }
@@ -444,7 +413,7 @@ impl Interest {
             State::On => {
                 interrupted(&mut self.effects, &entry.channel);
                 self.on -= 1;
-                self.put_off(name, now + self.pace.retry);
+                self.put_off(name, now + RETRY);
                 self.effects.push_back(Effect::Moved);
             }
             State::Leaving => self.remove(&name),
@@ -502,12 +471,12 @@ impl Interest {
                 }
                 return Ok(());
             }
-            b"NOPERM" => self.pace.forbidden,
+            b"NOPERM" => FORBIDDEN,
             b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"TRYAGAIN" => {
                 self.effects.push_back(Effect::Moved);
-                self.pace.retry
+                RETRY
             }
-            _ => self.pace.retry,
+            _ => RETRY,
         };
         if let Some(entry) = wanted.first().and_then(|name| self.entries.get(name)) {
             let (channel, count) = (entry.channel.clone(), wanted.len());
@@ -542,8 +511,8 @@ impl Interest {
     }
 
     const fn got_on(&mut self, now: Instant) {
-        if let Some(line) = &mut self.line {
-            line.progress = now;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.handle_progress(now);
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::pulse::{PROBE_AFTER, SILENCE};
 use super::super::resp::{Item, Parser};
 use super::*;
 
@@ -34,7 +35,7 @@ impl Pair {
     fn new(style: Style) -> Self {
         let naming: Naming = Arc::new(|channel: &Channel| channel.name().to_owned());
         let now = Instant::now();
-        let mut interest = Interest::new(style, naming, Pace::default());
+        let mut interest = Interest::new(style, naming);
         interest.handle_connected(now);
         Self {
             interest,
@@ -146,8 +147,11 @@ impl Pair {
     }
 
     fn settle(&mut self) {
-        for _ in 0..200 {
+        loop {
             self.write();
+            if self.sent.is_empty() && self.pushes.is_empty() {
+                break;
+            }
             self.serve();
             self.read(usize::MAX);
         }
@@ -293,24 +297,23 @@ fn only_what_was_in_force_is_interrupted_by_handing_over() {
 #[test]
 fn silence_is_probed_and_then_believed() {
     let mut pair = Pair::new(Style::Plain);
-    let pace = Pace::default();
-    assert_eq!(pair.interest.deadline(), Some(pair.now + pace.probe_after));
-    pair.now += pace.probe_after;
+    assert_eq!(pair.interest.deadline(), Some(pair.now + PROBE_AFTER));
+    pair.now += PROBE_AFTER;
     pair.write();
     assert_eq!(pair.sent, &b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"[..]);
     pair.serve();
     pair.read(1);
-    assert_eq!(pair.interest.deadline(), Some(pair.now + pace.probe_after));
-    pair.now += pace.probe_after;
+    assert_eq!(pair.interest.deadline(), Some(pair.now + PROBE_AFTER));
+    pair.now += PROBE_AFTER;
     pair.write();
-    pair.now += pace.silence;
+    pair.now += SILENCE;
     assert_eq!(pair.interest.poll_write(pair.now, &mut BytesMut::new()), Err(Fault::Silent));
 }
 
 #[test]
 fn a_server_that_became_a_replica_is_left() {
     let mut pair = Pair::new(Style::Plain);
-    pair.now += Pace::default().probe_after;
+    pair.now += PROBE_AFTER;
     pair.write();
     assert_eq!(pair.interest.handle_reply(&hello("replica"), pair.now), Err(Fault::Demoted));
 }

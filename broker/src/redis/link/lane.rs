@@ -2,6 +2,7 @@
 //! and dials again.
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,12 +16,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::connection::{Connection, Dialer, LinkError};
-use super::interest::{Effect, Interest, Naming, Pace, Style};
+use super::connection::{Connection, Dialer, LinkError, Unread};
+use super::interest::{Effect, Interest, Naming, Style};
 use super::resp::Item;
 use super::wishes::{Wish, Wishes};
 use crate::Sink;
 use crate::redis::{Address, wire};
+
+/// How long refused subscriptions are not worth another warning.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// What all lanes share.
 pub(super) struct Shared {
@@ -90,10 +94,9 @@ pub(super) async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
 }
 
 async fn keep_up(lane: Arc<Lane>, shared: Arc<Shared>) {
-    let interest = Interest::new(shared.style, shared.naming.clone(), Pace::default());
-    let mut driver = Driver { lane, shared, interest };
-    let mut backoff = Backoff::new();
-    let mut stood_before = false;
+    let interest = Interest::new(shared.style, shared.naming.clone());
+    let mut driver = Driver { lane, shared, interest, complained: None };
+    let (mut backoff, mut stood_before, mut told) = (Backoff::new(), false, false);
     loop {
         let (dialer, address) = (driver.shared.dialer.clone(), driver.lane.address.clone());
         match driver.meanwhile(dialer.dial(&address)).await {
@@ -106,11 +109,16 @@ async fn keep_up(lane: Arc<Lane>, shared: Arc<Shared>) {
                 let Err(error) = driver.drive(connection).await;
                 driver.lost();
                 warn!(server = %address, %error, "subscription connection lost");
+                told = true;
                 if start.elapsed() >= Backoff::PROVEN {
                     backoff = Backoff::new();
                 }
             }
-            Err(error) => debug!(server = %address, %error, "no subscription connection"),
+            Err(error) if told => debug!(server = %address, %error, "still no subscription connection"),
+            Err(error) => {
+                warn!(server = %address, %error, "no subscription connection");
+                told = true;
+            }
         }
         driver.shared.stale.notify_one();
         driver.meanwhile(tokio::time::sleep(backoff.next(rand::random()))).await;
@@ -121,6 +129,8 @@ struct Driver {
     lane: Arc<Lane>,
     shared: Arc<Shared>,
     interest: Interest,
+    /// When a refusal was last logged at a level that somebody reads.
+    complained: Option<Instant>,
 }
 
 impl Driver {
@@ -161,15 +171,24 @@ impl Driver {
                 filled = unread.fill(&mut reader) => {
                     filled?;
                     self.interest.handle_heard(Instant::now());
-                    let passed_on = unread.drain(|item| self.handle(item));
-                    self.tell();
-                    self.shared.sink.flush();
-                    passed_on?;
+                    self.pass_all_on(&mut unread)?;
                 }
                 () = lane.wishes.changed() => {}
                 () = until(deadline) => {}
             }
         }
+    }
+
+    /// A sink that panics must not end the lane, whose other channels would go silent without a word: it costs the
+    /// connection, which tells them.
+    fn pass_all_on(&mut self, unread: &mut Unread) -> Result<(), LinkError> {
+        let passed_on = catch_unwind(AssertUnwindSafe(|| {
+            let passed_on = unread.drain(|item| self.handle(item));
+            self.tell();
+            self.shared.sink.flush();
+            passed_on
+        }));
+        passed_on.unwrap_or(Err(LinkError::Panicked))
     }
 
     fn handle(&mut self, item: Item<'_>) -> Result<(), LinkError> {
@@ -227,13 +246,20 @@ impl Driver {
                 Effect::Subscribed(channels) => self.shared.sink.subscribed(&channels),
                 Effect::Interrupted(channels) => self.shared.sink.interrupted(&channels),
                 Effect::Moved => self.shared.stale.notify_one(),
-                Effect::Refused { channel, count, error } => self.warn_refused(&channel, count, &error),
+                Effect::Refused { channel, count, error } => self.complain(&channel, count, &error),
             }
         }
     }
 
-    fn warn_refused(&self, channel: &Channel, count: usize, error: &str) {
-        warn!(server = %self.lane.address, %channel, count, error, "subscription refused");
+    /// A server can refuse thousands of channels at once, and again each time.
+    fn complain(&mut self, channel: &Channel, count: usize, error: &str) {
+        let server = &self.lane.address;
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_AGAIN) {
+            self.complained = Some(Instant::now());
+            warn!(%server, %channel, count, error, "subscription refused");
+        } else {
+            debug!(%server, %channel, count, error, "subscription refused");
+        }
     }
 }
 

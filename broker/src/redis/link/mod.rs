@@ -14,6 +14,7 @@ mod finder;
 mod interest;
 mod lane;
 mod owners;
+mod pulse;
 pub mod resp;
 mod routes;
 mod slot;
@@ -27,9 +28,10 @@ use parking_lot::Mutex;
 use proto::Channel;
 use tokio::select;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use connection::Dialer;
 use finder::Finder;
@@ -45,8 +47,11 @@ use crate::Sink;
 /// still passes on after a partition is only found out like this.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// Between two looks at least, whatever happens.
+/// Between two looks at least, whatever happens; doubled for each look in a row that found nothing new.
 const RESPITE: Duration = Duration::from_millis(100);
+
+/// The longest of them, also while nobody answers.
+const LONGEST_RESPITE: Duration = Duration::from_secs(1);
 
 /// How the link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +65,10 @@ pub struct LinkHealth {
 }
 
 /// The subscriptions of one node. Ends its connections when dropped.
+///
+/// The user of the URL needs no more rights than `+subscribe +unsubscribe` and `&<prefix>:*`, in a cluster
+/// `+ssubscribe +sunsubscribe +cluster|nodes` instead of the first two, and at Sentinels `+sentinel|master
+/// +sentinel|get-master-addr-by-name`.
 pub struct Link {
     config: RedisConfig,
     naming: Naming,
@@ -160,28 +169,29 @@ impl Keeper {
 
     /// Follows the channels from server to server.
     async fn follow(&self, mut finder: Finder) {
-        let mut known = true;
+        let (mut known, mut respite) = (true, RESPITE);
         loop {
-            match finder.find().await {
+            let found = finder.find().await;
+            let told = std::mem::replace(&mut known, found.is_ok());
+            match found {
                 Ok(owners) => {
-                    if !std::mem::replace(&mut known, true) {
+                    if !told {
                         info!("it is known again which Redis servers have the channels");
                     }
-                    let lanes = self.routes.lock().follow(owners);
-                    lanes.into_iter().for_each(|lane| self.start(lane));
+                    self.routes.lock().follow(owners).into_iter().for_each(|lane| self.start(lane));
                 }
-                Err(error) if std::mem::replace(&mut known, false) => {
-                    tracing::warn!(%error, "it is unknown which Redis servers have the channels");
-                }
+                Err(error) if told => warn!(%error, "it is unknown which Redis servers have the channels"),
                 Err(error) => debug!(%error, "still unknown which Redis servers have the channels"),
             }
-            // All nodes see a failover in the same moment; let them not ask in the same moment.
-            let wait = if known { LOOK_AGAIN } else { RESPITE * 5 }.mul_f64(0.5 + rand::random::<f64>());
-            tokio::time::sleep(RESPITE.mul_f64(0.5 + rand::random::<f64>())).await;
-            select! {
-                () = self.shared.stale.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+            // Every node of ours sees a failover in the same moment: let them not ask in the same moment.
+            sleep(respite.mul_f64(0.5 + rand::random::<f64>())).await;
+            let quiet = if known { LOOK_AGAIN } else { Duration::ZERO };
+            respite = select! {
+                () = self.shared.stale.notified() => LONGEST_RESPITE.min(respite * 2),
+                () = sleep(quiet.mul_f64(0.5 + rand::random::<f64>())) => {
+                    if known { RESPITE } else { LONGEST_RESPITE.min(respite * 2) }
+                }
+            };
         }
     }
 

@@ -113,6 +113,7 @@ pub(super) fn named_primary(reply: &Value<'_>) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const ANSWER: &str = "\
 07c 10.0.0.4:30004@31004,d.example slave e7d 0 1426238317239 4 connected
@@ -164,6 +165,13 @@ e7d :30001@31001 myself,master - 0 0 1 connected 0-5460 [5461->-292]
         let owners =
             owners(&["", "\n", "a b c", "a 1:x@2 master - 0 0 1 connected 0-5 9-x 16384 7-99999"], false);
         assert_eq!(owners, Owners::none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_taken_without_a_panic(words in prop::collection::vec("[a-c0-9:@,\\[\\]-]{0,12}|master|slave", 0..12)) {
+            owners(&[&words.join(" ")], true);
+        }
     }
 
     #[test]
