@@ -219,11 +219,16 @@ impl Key {
     fn checked(self) -> Result<Self, KeyError> {
         let fits = match (self.algorithm, self.material.kind()) {
             (Algorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => {
-                RsaPublicKey::from_der(der).is_ok_and(|key| RSA_BYTES.contains(&key.modulus_len()))
+                RsaPublicKey::from_der(der).is_ok_and(|key| {
+                    let exponent = key.exponent().big_endian_without_leading_zero();
+                    RSA_BYTES.contains(&key.modulus_len()) && is_sound_exponent(exponent)
+                })
             }
             (Algorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 let key = RsaPublicKeyComponents { n, e };
-                RSA_BYTES.contains(&n.len()) && key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_ok()
+                RSA_BYTES.contains(&n.len())
+                    && is_sound_exponent(e)
+                    && key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_ok()
             }
             (Algorithm::Es256, DecodingKeyKind::SecretOrDer(point)) => {
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
@@ -234,6 +239,15 @@ impl Key {
             _ => false,
         };
         if fits { Ok(self) } else { Err(KeyError::Unfit) }
+    }
+}
+
+/// Whether an RSA exponent, big-endian, is odd, more than 1 (by which anyone could sign) and not absurdly large.
+fn is_sound_exponent(exponent: &[u8]) -> bool {
+    let leading_zeros = exponent.iter().take_while(|byte| **byte == 0).count();
+    match exponent.get(leading_zeros..) {
+        Some([] | [1]) | None => false,
+        Some(digits) => digits.len() <= 4 && digits.last().is_some_and(|last| last % 2 == 1),
     }
 }
 
@@ -388,6 +402,13 @@ mod tests {
             (with(&RSA, "n", json!("AQAB")), KeyError::Unfit),
             (with(&RSA, "n", json!("***")), KeyError::Unfit),
             (with(&RSA, "e", Value::Null), KeyError::Unfit),
+            // With these exponents everyone could sign.
+            (with(&RSA, "e", json!("AQ")), KeyError::Unfit),
+            (with(&RSA, "e", json!("")), KeyError::Unfit),
+            (with(&RSA, "e", json!("AA")), KeyError::Unfit),
+            (with(&RSA, "e", json!("AAE")), KeyError::Unfit),
+            (with(&RSA, "e", json!("AQAA")), KeyError::Unfit),
+            (with(&RSA, "e", RSA.jwk("k1")["n"].clone()), KeyError::Unfit),
             (json!({"kty": "oct", "alg": "HS256", "k": "c2VjcmV0"}), KeyError::Kind),
             (json!({"kty": "???"}), KeyError::Algorithm),
         ] {
