@@ -1,10 +1,12 @@
 //! A table of attacks on tokens, and what must go on working beside them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::identity::Identity;
-use super::key::{Algorithm, Key, Keys};
+use super::key::{Algorithm, Key, Keys, base64url};
 use super::testing::{EC, ED, HS, NOW, Pair, RSA, SECRET, claims, encode};
 use super::token::{LONGEST_TOKEN, Rules, TokenError, check};
 
@@ -158,6 +160,120 @@ fn keys_that_the_token_brings_along_are_not_used() {
             assert!(checked(&token, vec![RSA.key(Some("idp"))]).is_ok(), "{member}");
         }
     }
+}
+
+/// A good token with its signature made into another one.
+fn resigned(pair: &Pair, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<Identity, TokenError> {
+    let token = pair.token(None, &claims());
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = change(base64url(signature).unwrap());
+    checked(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)), vec![pair.key(None)])
+}
+
+#[test]
+fn hollow_signatures_are_refused() {
+    for pair in [&*HS, &*RSA, &*EC, &*ED] {
+        assert!(resigned(pair, |signature| signature).is_ok());
+        for change in [
+            |signature: Vec<u8>| vec![0; signature.len()],
+            |signature: Vec<u8>| vec![0xff; signature.len()],
+            |_: Vec<u8>| vec![],
+            |_: Vec<u8>| vec![0],
+            |signature: Vec<u8>| signature[1..].to_vec(),
+            |signature: Vec<u8>| signature[..signature.len() - 1].to_vec(),
+            |signature: Vec<u8>| [&signature[..], &[0]].concat(),
+            |signature: Vec<u8>| [&[0], &signature[..]].concat(),
+            |signature: Vec<u8>| [&signature[..], &signature[..]].concat(),
+        ] {
+            assert_eq!(resigned(pair, change), Err(TokenError::BadSignature), "{}", pair.algorithm);
+        }
+    }
+}
+
+#[test]
+fn a_signature_has_one_encoding() {
+    // ES256 is r and s side by side (RFC 7518, section 3.4), not the ASN.1 that other protocols have.
+    let asn1 = |signature: Vec<u8>| {
+        let integer = |number: &[u8]| [&[2, 33, 0], number].concat();
+        let both = [integer(&signature[..32]), integer(&signature[32..])].concat();
+        [&[0x30, u8::try_from(both.len()).unwrap()], &both[..]].concat()
+    };
+    assert_eq!(resigned(&EC, asn1), Err(TokenError::BadSignature));
+
+    // Ed25519: adding the order of the group to S gives the same point (RFC 8032, section 8.4).
+    let order = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let larger = |mut signature: Vec<u8>| {
+        let mut carry = 0;
+        for (byte, added) in signature[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + added + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+        signature
+    };
+    assert_eq!(resigned(&ED, larger), Err(TokenError::BadSignature));
+}
+
+#[test]
+fn a_token_has_one_spelling() {
+    let good = HS.token(None, &claims());
+    // 32 bytes leave two bits of the last letter unused.
+    let last = good.chars().last().unwrap();
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let accepted: Vec<_> = alphabet
+        .chars()
+        .filter(|letter| checked(&format!("{}{letter}", &good[..good.len() - 1]), vec![HS.key(None)]).is_ok())
+        .collect();
+    assert_eq!(accepted, [last]);
+    for at in 0..good.len() {
+        for strange in [" ", "\n", "\r\n", "\t", "=", "%2E", "\u{0}", "\u{200b}"] {
+            let mut spelled = good.clone();
+            spelled.insert_str(at, strange);
+            assert!(checked(&spelled, vec![HS.key(None)]).is_err(), "{strange:?} at {at}");
+        }
+    }
+    let other_alphabet: String = good.replace('-', "+").replace('_', "/");
+    assert!(other_alphabet == good || checked(&other_alphabet, vec![HS.key(None)]).is_err());
+}
+
+#[test]
+fn what_a_key_set_publishes_never_serves_as_a_secret() {
+    for pair in [&*RSA, &*EC, &*ED] {
+        let jwk = pair.jwk("idp");
+        let key = || Key::from_jwk(&serde_json::from_value(jwk.clone()).unwrap()).unwrap();
+        let mut guesses = vec![jwk.to_string().into_bytes()];
+        for member in ["n", "e", "x", "y"] {
+            guesses.extend(jwk[member].as_str().map(|text| text.as_bytes().to_vec()));
+            guesses.extend(jwk[member].as_str().and_then(base64url));
+        }
+        for guess in guesses {
+            for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
+                let forged = Pair::hmac(algorithm, &guess).token(Some("idp"), &claims());
+                assert_eq!(checked(&forged, vec![key()]), Err(TokenError::WrongAlgorithm));
+                assert!(checked(&forged, vec![key(), HS.key(None)]).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn encrypted_and_nested_tokens_are_refused() {
+    let inner = HS.token(None, &claims());
+    let header = json!({"alg": "HS256", "cty": "JWT"}).to_string();
+    assert_eq!(checked(&HS.sign(&header, &inner), vec![HS.key(None)]), Err(TokenError::Malformed));
+    for alg in ["dir", "RSA-OAEP", "A256KW", "PBES2-HS256+A128KW"] {
+        let header = encode(&json!({"alg": alg, "enc": "A256GCM", "p2c": 2_000_000_000}).to_string());
+        assert_eq!(checked(&format!("{header}.a.b.c.d"), vec![HS.key(None)]), Err(TokenError::Malformed));
+        assert_eq!(
+            checked(&format!("{header}.{}.AA", encode("{}")), vec![HS.key(None)]),
+            Err(TokenError::WrongAlgorithm)
+        );
+    }
+    // Compression would let a small token become a huge one; `zip` means nothing for signed tokens.
+    let zipped = HS.sign(&json!({"alg": "HS256", "zip": "DEF"}).to_string(), "\u{78}\u{1}");
+    assert_eq!(checked(&zipped, vec![HS.key(None)]), Err(TokenError::Malformed));
 }
 
 #[test]
