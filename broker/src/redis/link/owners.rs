@@ -7,7 +7,8 @@ use crate::redis::Address;
 /// Which server each slot's channels are at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owners {
-    servers: Vec<Address>,
+    /// With how many slots each has.
+    servers: Vec<(Address, u16)>,
     /// For each slot the index of its server, and the epoch of the claim.
     slots: Vec<Option<(usize, u64)>>,
 }
@@ -20,24 +21,23 @@ impl Owners {
 
     /// One server has everything.
     pub(super) fn all(server: Address) -> Self {
-        Self { servers: vec![server], slots: vec![Some((0, 0)); usize::from(SLOTS)] }
+        Self { servers: vec![(server, SLOTS)], slots: vec![Some((0, 0)); usize::from(SLOTS)] }
     }
 
     /// The server of a slot.
     pub(super) fn of(&self, slot: u16) -> Option<&Address> {
         let (index, _) = (*self.slots.get(usize::from(slot))?)?;
-        self.servers.get(index)
+        self.servers.get(index).map(|(server, _)| server)
     }
 
     /// The servers that have any slot, each once.
     pub(super) fn servers(&self) -> impl Iterator<Item = &Address> {
-        let mut has = vec![false; self.servers.len()];
-        for (index, _) in self.slots.iter().flatten() {
-            if let Some(has) = has.get_mut(*index) {
-                *has = true;
-            }
-        }
-        self.servers.iter().zip(has).filter(|(_, has)| *has).map(|(server, _)| server)
+        self.servers.iter().filter(|(_, slots)| *slots > 0).map(|(server, _)| server)
+    }
+
+    /// Whether each slot has the same server, whoever was asked and whatever the claims rest on.
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        (0..SLOTS).all(|slot| self.of(slot) == other.of(slot))
     }
 
     /// Takes in the answer of the server at `asked` to CLUSTER NODES. Claims to a slot are settled as the nodes settle
@@ -48,18 +48,29 @@ impl Owners {
             let Some(node) = Node::read(line, asked, tls) else { continue };
             let index = self.index_of(&node.address);
             for slot in node.slots {
-                if let Some(claim) = self.slots.get_mut(usize::from(slot))
-                    && claim.is_none_or(|(_, epoch)| epoch < node.epoch)
-                {
-                    *claim = Some((index, node.epoch));
-                }
+                self.claim(slot, index, node.epoch);
             }
         }
     }
 
+    fn claim(&mut self, slot: u16, server: usize, epoch: u64) {
+        let Some(claim) = self.slots.get_mut(usize::from(slot)) else { return };
+        let before = *claim;
+        if before.is_some_and(|(_, other)| other >= epoch) {
+            return;
+        }
+        *claim = Some((server, epoch));
+        if let Some((_, slots)) = before.and_then(|(before, _)| self.servers.get_mut(before)) {
+            *slots -= 1;
+        }
+        if let Some((_, slots)) = self.servers.get_mut(server) {
+            *slots += 1;
+        }
+    }
+
     fn index_of(&mut self, address: &Address) -> usize {
-        self.servers.iter().position(|server| server == address).unwrap_or_else(|| {
-            self.servers.push(address.clone());
+        self.servers.iter().position(|(server, _)| server == address).unwrap_or_else(|| {
+            self.servers.push((address.clone(), 0));
             self.servers.len() - 1
         })
     }
@@ -140,6 +151,15 @@ e7d :30001@31001 myself,master - 0 0 1 connected 0-5460 [5461->-292]
         assert_eq!(owners.of(5461), Some(&address("10.0.0.2", 30002)));
         assert_eq!(owners.of(16383), Some(&address("::1", 30003)));
         assert_eq!(owners.servers().count(), 3);
+    }
+
+    #[test]
+    fn answers_agree_in_whatever_order_they_come() {
+        let a = "a h:1@2 master - 0 0 1 connected 0-8000\nb h:2@3 master - 0 0 2 connected 8001-16383";
+        let b = "b h:2@3 master - 0 0 7 connected 8001-16383\na h:1@2 master - 0 0 1 connected 0-8000";
+        let c = "b h:2@3 master - 0 0 7 connected 8000-16383\na h:1@2 master - 0 0 1 connected 0-7999";
+        assert!(owners(&[a], false).agrees_with(&owners(&[b], false)));
+        assert!(!owners(&[a], false).agrees_with(&owners(&[c], false)));
     }
 
     #[test]
