@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
@@ -80,6 +82,14 @@ pub enum ConfigError {
 }
 
 impl RedisConfig {
+    /// What an ACL user of Redis must be allowed, as rules of `ACL SETUSER`; `PREFIX` stands for the
+    /// [`prefix`](Self::prefix). Sentinels have users of their own.
+    pub const ACL: &str = "~PREFIX:* &PREFIX:* +hello +auth +ping +quit +info +role +eval +evalsha +asking \
+                           +cluster|info +cluster|slots +cluster|nodes \
+                           +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
+                           +get +set +del +pexpire +pttl +xadd +xrange +xrevrange \
+                           +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield";
+
     /// Reads a URL.
     ///
     /// ```text
@@ -89,8 +99,8 @@ impl RedisConfig {
     ///                  [&sentinelUsername=…][&sentinelPassword=…]
     /// ```
     ///
-    /// With `rediss` instead of `redis` every connection is TLS, trusting the system's certificates (or those named by
-    /// `SSL_CERT_FILE`). `prefix=sb` sets what all keys begin with. Special characters are percent-encoded.
+    /// With `rediss` instead of `redis` every connection is TLS, trusting the system's certificates, or those alone that the
+    /// PEM file `ca=/path` holds. `prefix=sb` sets what all keys begin with. Special characters are percent-encoded.
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let url = Url::parse(url).map_err(|error| ConfigError::Url(error.to_string()))?;
         let (kind, tls) = match url.scheme() {
@@ -127,7 +137,13 @@ impl RedisConfig {
         if credentials.username.is_some() && credentials.password.is_none() {
             return Err(ConfigError::Parameter("password", "is missing, but a user name is given"));
         }
-        let tls = if tls { Some(Arc::new(client_tls()?)) } else { None };
+        let tls = match (tls, parameters.ca) {
+            (true, ca) => Some(Arc::new(client_tls(ca.as_deref())?)),
+            (false, None) => None,
+            (false, Some(_)) => {
+                return Err(ConfigError::Parameter("ca", "is for TLS, with the scheme `rediss`"));
+            }
+        };
         Ok(Self { topology, seeds, credentials, tls, prefix: parameters.prefix })
     }
 
@@ -176,6 +192,7 @@ struct Parameters {
     service: Option<String>,
     sentinel: Credentials,
     prefix: String,
+    ca: Option<String>,
 }
 
 impl Parameters {
@@ -185,11 +202,13 @@ impl Parameters {
             service: None,
             sentinel: Credentials::default(),
             prefix: "sb".to_owned(),
+            ca: None,
         };
         for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (key, kind) {
                 ("prefix", _) => read.prefix = prefix(value)?,
+                ("ca", _) => read.ca = decoded(value, "ca")?,
                 ("node", Kind::Cluster | Kind::Sentinel) => read.nodes.push(node(value)?),
                 ("sentinelServiceName", Kind::Sentinel) => {
                     read.service = decoded(value, "sentinelServiceName")?;
@@ -235,13 +254,19 @@ fn decoded(text: &str, name: &'static str) -> Result<Option<String>, ConfigError
     Ok(Some(text.into_owned()).filter(|text| !text.is_empty()))
 }
 
-fn client_tls() -> Result<ClientConfig, ConfigError> {
+fn client_tls(ca: Option<&str>) -> Result<ClientConfig, ConfigError> {
     let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    // One certificate in the system's store that cannot be read does not make the others worthless.
-    roots.add_parsable_certificates(found.certs);
+    match ca {
+        Some(file) => {
+            let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let found = found.map_err(|error| ConfigError::Tls(format!("{file}: {error}")))?;
+            roots.add_parsable_certificates(found);
+        }
+        // One certificate in the system's store that cannot be read does not make the others worthless.
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
     if roots.is_empty() {
-        return Err(ConfigError::Tls("the system has no certificates".to_owned()));
+        return Err(ConfigError::Tls(format!("{} holds no certificate", ca.unwrap_or("the system's store"))));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -331,6 +356,8 @@ mod tests {
             ("redis://:secret@h?prefix={a}", "prefix"),
             ("redis-cluster://:secret@h?node=a", "node"),
             ("redis-sentinel://:secret@h", "sentinelServiceName"),
+            ("redis://:secret@h?ca=/ca.pem", "ca"),
+            ("rediss://:secret@h?ca=/no/such/file", "/no/such/file"),
             ("redis://user@h", "password"),
             ("redis://:%ffsecret@h", "password"),
         ] {
