@@ -31,6 +31,9 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(2);
 /// Between two attempts to bring a client up that never was connected, or gave up.
 const RESTART: Duration = Duration::from_millis(500);
 
+/// How Redis begins to say that a user may not do something.
+const FORBIDDEN: &str = "NOPERM";
+
 /// Asks Redis. Cheap to clone; all clones are the same connections.
 #[derive(Clone)]
 pub(super) struct Commands {
@@ -60,7 +63,7 @@ impl Commands {
         let deadline = Instant::now() + FIRST_CONNECTION;
         for told in first {
             match tokio::time::timeout_at(deadline, told).await {
-                Ok(Ok(Err(error))) if matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config) => {
+                Ok(Ok(Err(error))) if is_refusal(&error) => {
                     commands.close().await;
                     return Err(unavailable(&error));
                 }
@@ -102,6 +105,9 @@ impl Commands {
         F: Fn(WithOptions<Client>, u32) -> Answer,
         Answer: Future<Output = Result<R, Error>>,
     {
+        if self.state.closed.is_cancelled() {
+            return Err(Unavailable("the broker is closed".to_owned()));
+        }
         let deadline = Instant::now() + BUDGET;
         let mut attempt = 0;
         loop {
@@ -146,6 +152,7 @@ impl Commands {
     /// Whether the last command was answered and a connection stands.
     pub(super) fn answered(&self) -> bool {
         self.state.answered.load(Ordering::Relaxed)
+            && !self.state.closed.is_cancelled()
             && self.pool.clients().iter().any(ClientLike::is_connected)
     }
 
@@ -248,6 +255,16 @@ fn settings(config: &RedisConfig) -> Result<Builder, Unavailable> {
     policy.set_jitter(50);
     builder.set_policy(policy);
     Ok(builder)
+}
+
+/// Whether the servers are there and will never let us in as we are.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config) || error.details().starts_with(FORBIDDEN)
+}
+
+/// Whether a command failed because the user may not give it.
+pub(super) fn forbids(error: &Unavailable) -> bool {
+    error.0.starts_with(FORBIDDEN)
 }
 
 fn server(config: &RedisConfig) -> Result<fred_config::ServerConfig, Unavailable> {

@@ -11,79 +11,114 @@ mod roll;
 mod store;
 pub mod wire;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
 use tokio_util::sync::CancellationToken;
 
-use crate::{History, HistoryQuery, Presence, Publish, PublishError, Published, Unavailable};
+use crate::{
+    Broker, Health, History, HistoryQuery, Presence, Publish, PublishError, Published, Sink, Unavailable,
+};
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use keys::Keys;
+use link::Link;
 use presence::{Present, RENEWAL};
 use store::Store;
 
-/// One node's connections to a Redis that it shares with the others.
+/// How many connections to one server share its channels. Reading what Redis pushes takes a fraction of a core.
+const SHARDS: u16 = 1;
+
+/// One node's connections to a Redis that it shares with the others. Dropping it ends them.
 pub struct RedisBroker {
     commands: Commands,
     store: Store,
     present: Present,
+    link: Link,
     closed: CancellationToken,
 }
 
 impl RedisBroker {
-    /// Connects. A Redis that is away is no error: it is tried again until it is there, and [`RedisBroker::answers`] says so
-    /// meanwhile. A refused login is one.
+    /// Connects. A Redis that is away is no error: it is tried again until it is there, and [`Broker::health`] says so
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When Redis refuses the login, or lets the user do too little (see [`RedisConfig::ACL`]).
     pub async fn connect(config: RedisConfig, node: NodeId) -> Result<Self, Unavailable> {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
         let store = Store::new(commands.clone(), keys.clone(), config.is_cluster());
-        let present = Present::new(commands.clone(), keys, node);
+        let present = Present::new(commands.clone(), keys.clone(), node);
+        let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
+            if commands::forbids(&error) {
+                commands.close().await;
+                return Err(error);
+            }
             tracing::warn!(%error, "this node is not seen by others yet");
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
-        Ok(Self { commands, store, present, closed })
+        Ok(Self { commands, store, present, link, closed })
+    }
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    /// Starts to connect for subscriptions, on the runtime that this is called in.
+    fn attach(&self, sink: Arc<dyn Sink>) {
+        self.link.attach(sink);
     }
 
-    /// As [`Broker::publish`](crate::Broker::publish)..
-    pub async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
+    async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
         self.store.publish(channel, &publish).await
     }
 
-    /// As [`Broker::history`](crate::Broker::history)..
-    pub async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Unavailable> {
+    fn subscribe(&self, channels: &[Channel]) {
+        self.link.subscribe(channels);
+    }
+
+    fn unsubscribe(&self, channels: &[Channel]) {
+        self.link.unsubscribe(channels);
+    }
+
+    async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Unavailable> {
         self.store.history(channel, query).await
     }
 
-    /// As [`Broker::tops`](crate::Broker::tops)..
-    pub async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
+    async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
         self.store.tops(channels).await
     }
 
-    /// As [`Broker::hold`](crate::Broker::hold)..
-    pub async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
         self.present.hold(channel, user).await
     }
 
-    /// As [`Broker::release`](crate::Broker::release)..
-    pub async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
+    async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
         self.present.release(channel, user).await
     }
 
-    /// As [`Broker::present`](crate::Broker::present)..
-    pub async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
+    async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
         self.present.present(channel, limit).await
     }
 
-    /// Whether commands are answered.
-    pub fn answers(&self) -> bool {
-        self.commands.answered()
+    fn health(&self) -> Health {
+        let link = self.link.health();
+        Health {
+            commands: self.commands.answered(),
+            subscriptions: link.connected,
+            reconnects: link.reconnects,
+            channels: link.channels,
+        }
     }
 
-    /// As [`Broker::close`](crate::Broker::close)..
-    pub async fn close(&self) {
+    async fn close(&self) {
         self.closed.cancel();
-        drop(self.present.end().await);
+        self.link.close().await;
+        if let Err(error) = self.present.end().await {
+            tracing::debug!(%error, "the lease of this node runs out by itself");
+        }
         self.commands.close().await;
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fred::interfaces::{HashesInterface, KeysInterface};
 use fred::types::scripts::Script;
 use fred::types::{Expiration, Value};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, PresenceEntry, Profile, UserId};
 use serde::{Deserialize, Serialize};
@@ -159,11 +159,11 @@ impl Present {
                 }
             }
         }
-        let mut asked = stream::iter(unknown)
-            .map(|node| async move { (node, self.lease(node).await) })
-            .buffer_unordered(IN_FLIGHT);
-        while let Some((node, lease)) = asked.next().await {
-            let lease = lease?;
+        let keys = unknown.iter().map(|node| self.keys.lease(node)).collect::<Vec<_>>();
+        let asked = keys.into_iter().map(|key| self.lease(key));
+        let mut leases = stream::iter(asked).buffered(IN_FLIGHT);
+        for node in unknown {
+            let Some(lease) = leases.try_next().await? else { break };
             self.nodes.lock().saw(node, lease, now);
             if lease.is_none() {
                 dead.push(node);
@@ -172,9 +172,8 @@ impl Present {
         Ok(dead)
     }
 
-    /// How long a node's lease still lasts.
-    async fn lease(&self, node: &str) -> Result<Option<Duration>, Unavailable> {
-        let key = self.keys.lease(node);
+    /// How long the lease under a key still lasts.
+    async fn lease(&self, key: String) -> Result<Option<Duration>, Unavailable> {
         let left: i64 = self
             .commands
             .run(Repeat::Harmless, |client, _| {

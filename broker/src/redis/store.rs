@@ -152,11 +152,12 @@ impl Store {
 
     pub(super) async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
         // Commands that are in flight together leave in few writes, whichever servers they go to.
-        stream::iter(channels)
-            .map(|channel| async { self.read(channel, 0, None).await.map(|reading| reading.top) })
-            .buffered(TOPS_IN_FLIGHT)
-            .try_collect()
-            .await
+        let tops = channels.iter().cloned().map(|channel| self.top(channel));
+        stream::iter(tops).buffered(TOPS_IN_FLIGHT).try_collect().await
+    }
+
+    async fn top(&self, channel: Channel) -> Result<Position, Unavailable> {
+        Ok(self.read(&channel, 0, None).await?.top)
     }
 
     async fn read(

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use testkit::{Cluster, Options, Sentinel, Standalone, until};
 
 use super::{RedisBroker, RedisConfig};
-use crate::{Continuity, HistoryQuery, IdempotencyKey, Publish, PublishError, Retention};
+use crate::{Broker, Continuity, HistoryQuery, IdempotencyKey, Publish, PublishError, Retention};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -201,14 +201,14 @@ async fn without_redis_a_publish_fails_within_a_second_and_goes_on_when_it_is_ba
     redis.kill().await.unwrap();
     fails_fast(&broker).await;
     fails_fast(&broker).await;
-    assert!(!broker.answers());
+    assert!(!broker.health().commands);
     redis.restart().await.unwrap();
     until("a publish succeeds", LIMIT, || async {
         Ok(broker.publish(&room("r"), with_id("3", "3")).await.is_ok())
     })
     .await
     .unwrap();
-    assert!(broker.answers());
+    assert!(broker.health().commands);
     let texts = texts(&broker, &room("r"), None).await.1;
     assert_eq!(texts.iter().filter(|text| *text == r#""3""#).count(), 1, "{texts:?}");
     broker.close().await;
@@ -234,7 +234,7 @@ async fn a_redis_that_is_away_is_no_error_and_a_refused_login_is() {
 
     redis.stop().await.unwrap();
     let broker = RedisBroker::connect(RedisConfig::parse(&redis.url()).unwrap(), node()).await.unwrap();
-    assert!(!broker.answers());
+    assert!(!broker.health().commands);
     fails_fast(&broker).await;
     redis.restart().await.unwrap();
     until("a publish succeeds", LIMIT, || async {
@@ -243,6 +243,19 @@ async fn a_redis_that_is_away_is_no_error_and_a_refused_login_is() {
     .await
     .unwrap();
     broker.close().await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_do_enough_is_told_so() {
+    let access = testkit::Access::User {
+        name: "app".to_owned(),
+        password: "secret".to_owned(),
+        rules: "~* &* +get".to_owned(),
+    };
+    let redis = Standalone::start(Options { access, ..Options::default() }).await.unwrap();
+    let config = RedisConfig::parse(&redis.url()).unwrap();
+    let error = RedisBroker::connect(config, NodeId::new("n1").unwrap()).await.err().unwrap().to_string();
+    assert!(error.contains("NOPERM") && !error.contains("secret"), "{error}");
 }
 
 /// How often the server ran a command since its statistics were reset.

@@ -88,4 +88,4 @@ macro_rules! contract {
     )*};
 }
 
-contract! { memory }
+contract! { memory standalone cluster sentinel secured }
