@@ -1,5 +1,7 @@
 //! What a client can ask and what it can be told, whatever the framing.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -18,11 +20,19 @@ impl RequestId {
     /// The largest length of the JSON text in bytes.
     pub const MAX: usize = 64;
 
-    /// Takes a JSON string or number; anything else, or a longer one, is refused.
+    /// Takes a JSON string or number; anything else, or a longer one, is refused. So is what only some JSON parsers read:
+    /// half a surrogate pair, a number beyond all range.
     pub fn new(raw: &RawValue) -> Option<Self> {
         let text = raw.get();
-        let scalar = text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
-        (scalar && text.len() <= Self::MAX).then(|| Self(raw.to_owned()))
+        if text.len() > Self::MAX {
+            return None;
+        }
+        let readable = match text.as_bytes().first()? {
+            b'"' => serde_json::from_str::<Cow<'_, str>>(text).is_ok(),
+            b'-' | b'0'..=b'9' => serde_json::from_str::<f64>(text).is_ok(),
+            _ => false,
+        };
+        readable.then(|| Self(raw.to_owned()))
     }
 
     /// The JSON text.

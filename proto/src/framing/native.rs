@@ -358,7 +358,9 @@ mod tests {
         );
         assert_eq!(refused(r#"{"type":"join","room":"a{b}"}"#).0, ErrorCode::InvalidName);
         assert_eq!(refused(r#"{"type":"join","room":"a","since":"v1"}"#).0, ErrorCode::InvalidPosition);
-        assert_eq!(refused(r#"{"type":"ping","id":{}}"#).0, ErrorCode::InvalidMessage);
+        for id in ["{}", "true", r#""\ud800""#, "1e999"] {
+            assert_eq!(refused(&format!(r#"{{"type":"ping","id":{id}}}"#)).0, ErrorCode::InvalidMessage);
+        }
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! What holds for each decoder whatever the bytes, for the fuzz targets and for the tests that replay their seeds.
+
+use serde_json::Value;
+use switchboard_proto::framing::native;
+use switchboard_proto::{
+    Channel, Command, EventName, Invalid, MessageId, Outgoing, Pattern, Position, Publication, Request, Room,
+    Tenant, UserId,
+};
+
+/// A native frame is decoded or refused; data is kept as written, and a refusal can be told to the client.
+pub(crate) fn native(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    decoded(text, native::decode(text));
+}
+
+/// What holds for the result of any framing's decoder.
+fn decoded(text: &str, result: Result<Request, Invalid>) {
+    match result {
+        Ok(Request { id, command }) => {
+            if let Some(id) = id {
+                assert!(text.contains(id.as_json()), "an id is kept as written");
+            }
+            if let Command::Publish { data, .. } = &command {
+                assert!(text.contains(data.get()), "data is kept as written");
+            }
+        }
+        Err(invalid) => {
+            let error = Outgoing::Error { code: invalid.code, message: &invalid.message, about: None };
+            let frame = native::encode(&error, invalid.id.as_ref());
+            let Ok(frame) = serde_json::from_str::<Value>(&frame) else { panic!("{frame} is not JSON") };
+            assert_eq!(frame["code"], invalid.code.as_str());
+        }
+    }
+}
+
+/// A text is a name, a channel, a position or a pattern, or it is refused; whatever is accepted is its own text, and no
+/// identifier can leave a key.
+pub(crate) fn names(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    for identifier in [
+        Tenant::new(text).map(String::from),
+        UserId::new(text).map(String::from),
+        Room::new(text).map(String::from),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert_eq!(identifier, text);
+        assert!(!identifier.contains(|c: char| !c.is_ascii_graphic() || "{}*?[]\\/\"'".contains(c)));
+    }
+    for printable in
+        [EventName::new(text).map(String::from), MessageId::new(text).map(String::from)].into_iter().flatten()
+    {
+        assert_eq!(printable, text);
+        assert!(!printable.contains(char::is_control));
+    }
+    if let Ok(channel) = Channel::parse(text) {
+        assert_eq!(channel.as_str(), text);
+    }
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string(), text);
+    }
+    if let Some((pattern, name)) = text.split_once('\n')
+        && let Ok(pattern) = Pattern::new(pattern)
+    {
+        let star = pattern.as_str().contains('*');
+        assert!(star || pattern.matches(name) == (pattern.as_str() == name));
+    }
+}
+
+/// Stored bytes are a publication or refused; what was read is written and read again as the same.
+pub(crate) fn publication(input: &[u8]) {
+    let Ok(publication) = Publication::decode(input) else { return };
+    let stored = publication.encode().unwrap_or_else(|error| panic!("{error}"));
+    let again = Publication::decode(&stored).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(again, publication);
+}
