@@ -87,7 +87,7 @@ impl RedisConfig {
     pub const ACL: &str = "~PREFIX:* &PREFIX:* +hello +auth +ping +quit +info +role +eval +evalsha +asking \
                            +cluster|info +cluster|slots +cluster|nodes \
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
-                           +get +set +del +pexpire +pttl +xadd +xrange +xrevrange \
+                           +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange \
                            +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield";
 
     /// Reads a URL.

@@ -145,6 +145,3 @@ async fn stay(present: Present, closed: CancellationToken) {
         };
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -23,7 +23,8 @@ local kept = redis.call('HMGET', meta, 'e', 's', 'n')
 local epoch, offset, previous = kept[1], kept[2], kept[3]
 if not epoch then
   epoch, offset, previous = ARGV[7], '0', '0'
-  redis.call('DEL', stream)
+  -- Only where there is something to remove: after a script's first write, Redis no longer minds that memory is short.
+  if redis.call('EXISTS', stream) == 1 then redis.call('DEL', stream) end
 elseif previous == nonce then
   return {'ok', epoch, offset, nonce}
 elseif ARGV[9] == '1' then
