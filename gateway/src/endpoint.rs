@@ -35,11 +35,39 @@ impl Framing {
     }
 }
 
+/// The origins whose pages may connect (RFC 6454), so that a page cannot use what a browser holds for another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins(Vec<String>);
+
+impl Origins {
+    /// A list of origins such as `https://app.example`; an empty one allows all.
+    ///
+    /// # Errors
+    /// The first text that is not an origin.
+    pub fn new(origins: &[String]) -> Result<Self, String> {
+        let is_origin = |text: &String| {
+            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']))
+        };
+        match origins.iter().find(|origin| !is_origin(origin)) {
+            Some(bad) => Err(bad.clone()),
+            None => Ok(Self(origins.iter().map(|origin| origin.to_ascii_lowercase()).collect())),
+        }
+    }
+
+    /// Whether a page of this origin may connect.
+    pub fn allow(&self, origin: &[u8]) -> bool {
+        self.0.is_empty() || self.0.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
+    }
+}
+
 /// The policies of an endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it is served.
     pub path: String,
+    /// Whose pages may connect.
+    pub origins: Origins,
     /// How frames look.
     pub framing: Framing,
     /// How long a client may take to present a token.
@@ -50,7 +78,7 @@ pub struct Endpoint {
     pub max_message: usize,
     /// How many bytes may wait for one client before it lags.
     pub queue_bytes: usize,
-    /// How long a client may lag before it is closed as too slow.
+    /// How long a client that lags may take to make room in its queue before it is closed as too slow.
     pub max_lag: Duration,
 }
 
@@ -58,12 +86,34 @@ impl Default for Endpoint {
     fn default() -> Self {
         Self {
             path: "/ws".to_owned(),
+            origins: Origins::default(),
             framing: Framing::Native,
             auth_timeout: Duration::from_secs(10),
             max_rooms: 128,
             max_message: 64 * 1024,
             queue_bytes: 256 * 1024,
             max_lag: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_origins_may_connect() {
+        let origins = |list: &[&str]| Origins::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(origins(&[]).unwrap().allow(b"https://anywhere.example"));
+        let listed = origins(&["https://app.example", "http://localhost:3000"]).unwrap();
+        assert!(listed.allow(b"https://APP.example") && listed.allow(b"http://localhost:3000"));
+        for other in
+            ["http://app.example", "https://app.example.evil", "https://app.example:8443", "null", ""]
+        {
+            assert!(!listed.allow(other.as_bytes()), "{other}");
+        }
+        for bad in ["app.example", "https://", "https://*.example", "https://app.example/", "null"] {
+            assert_eq!(origins(&[bad]), Err(bad.to_owned()));
         }
     }
 }

@@ -227,14 +227,7 @@ impl Follower {
 
     /// Tells a gap, and goes on with the entries, or from the top where there are none.
     fn restart(&mut self, reason: GapReason, top: Position, entries: Vec<Entry>) {
-        let at = match entries.first() {
-            None => top,
-            Some(first) => Position {
-                offset: first.step.position.offset.saturating_sub(1),
-                nonce: first.step.previous,
-                ..first.step.position
-            },
-        };
+        let at = entries.first().map_or(top, |first| first.step.before());
         self.delivered.clear();
         self.position = Some(at);
         self.outputs.push_back(Output::Gap(reason, at));

@@ -14,6 +14,7 @@ use broker::{Broker, Frame, History, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use proto::{Channel, GapReason, Outgoing, Position, Publication, Step};
+use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,10 +51,12 @@ pub(crate) struct Hub {
 type Shard = HashMap<Channel, Entry>;
 
 struct Entry {
+    channel: Channel,
     follower: Follower,
     attachments: usize,
     idle_since: Option<Instant>,
-    subscribers: Vec<Subscriber>,
+    /// By slot, so that leaving a room of a hundred thousand is not a search through all of them.
+    subscribers: Slab<Subscriber>,
     waiting: Vec<oneshot::Sender<Position>>,
 }
 
@@ -61,6 +64,8 @@ struct Subscriber {
     peer: Arc<Peer>,
     /// What has an offset up to here it knows already.
     after: u64,
+    /// Whether it gets what comes. Not while it lags: it catches up from the stream by itself.
+    fed: bool,
 }
 
 /// A peer cannot be fed from where it stands: it has to read the stream first.
@@ -95,7 +100,7 @@ impl Hub {
             let mut shard = self.shard(channel.as_str());
             let entry = shard.entry(channel.clone());
             let new = matches!(entry, std::collections::hash_map::Entry::Vacant(_));
-            let entry = entry.or_insert_with(Entry::new);
+            let entry = entry.or_insert_with(|| Entry::new(channel.clone()));
             entry.attachments += 1;
             entry.idle_since = None;
             let known = match entry.follower.position() {
@@ -108,7 +113,7 @@ impl Hub {
             };
             (new, known)
         };
-        let attachment = Attachment { hub: Arc::clone(self), channel, peer: None };
+        let attachment = Attachment { hub: Arc::clone(self), channel, slot: None };
         if new {
             self.metrics.channels.inc();
             self.broker.subscribe(std::slice::from_ref(&attachment.channel));
@@ -129,7 +134,7 @@ impl Hub {
         if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
             let at = entry.follower.position();
             entry.follower.history(ticket, history);
-            self.run(channel, entry, at);
+            self.run(entry, at);
         }
     }
 
@@ -137,7 +142,9 @@ impl Hub {
     pub(crate) fn live_positions(&self) -> Vec<(Channel, Position)> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            let live = |(channel, entry): (&Channel, &Entry)| Some((channel.clone(), entry.follower.live_position()?));
+            let live = |(channel, entry): (&Channel, &Entry)| {
+                Some((channel.clone(), entry.follower.live_position()?))
+            };
             all.extend(shard.lock().iter().filter_map(live));
         }
         all
@@ -148,7 +155,7 @@ impl Hub {
         if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
             let at = entry.follower.position();
             entry.follower.audit(asked, top);
-            self.run(channel, entry, at);
+            self.run(entry, at);
         }
     }
 
@@ -156,7 +163,8 @@ impl Hub {
     pub(crate) fn sweep(&self, now: Instant) {
         let mut gone = Vec::new();
         for shard in &self.shards {
-            let idle = |entry: &Entry| entry.idle_since.is_some_and(|since| now.duration_since(since) >= LINGER);
+            let idle =
+                |entry: &Entry| entry.idle_since.is_some_and(|since| now.duration_since(since) >= LINGER);
             gone.extend(shard.lock().extract_if(|_, entry| idle(entry)).map(|(channel, _)| channel));
         }
         if !gone.is_empty() {
@@ -168,8 +176,11 @@ impl Hub {
 
     /// Someone may have attached again between the sweep of a channel and the end of its subscription.
     fn resubscribe_returned(&self, gone: &[Channel]) {
-        let back: Vec<Channel> =
-            gone.iter().filter(|channel| self.shard(channel.as_str()).contains_key(*channel)).cloned().collect();
+        let back: Vec<Channel> = gone
+            .iter()
+            .filter(|channel| self.shard(channel.as_str()).contains_key(*channel))
+            .cloned()
+            .collect();
         if !back.is_empty() {
             self.broker.subscribe(&back);
         }
@@ -191,20 +202,20 @@ impl Hub {
     }
 
     /// Carries out what a follower wants; `at` is where it stood before.
-    fn run(&self, channel: &Channel, entry: &mut Entry, mut at: Option<Position>) {
+    fn run(&self, entry: &mut Entry, mut at: Option<Position>) {
         while let Some(output) = entry.follower.poll() {
             match output {
                 Output::Deliver { step, payload } => {
-                    self.deliver(channel, &mut entry.subscribers, step, &payload);
+                    self.deliver(&entry.channel, &mut entry.subscribers, step, &payload);
                     at = step.map_or(at, |step| Some(step.position));
                 }
                 Output::Gap(reason, position) => {
-                    self.tell_gap(channel, &mut entry.subscribers, reason, position, at);
+                    self.tell_gap(&entry.channel, &mut entry.subscribers, reason, position, at);
                     at = Some(position);
                 }
                 Output::Read(read) => {
                     // Nobody reads any more when the node is shutting down.
-                    drop(self.reads.send(ReadRequest { channel: channel.clone(), read }));
+                    drop(self.reads.send(ReadRequest { channel: entry.channel.clone(), read }));
                 }
             }
         }
@@ -212,13 +223,20 @@ impl Hub {
             && let Some(position) = entry.follower.position()
         {
             for waiting in entry.waiting.drain(..) {
-                drop(waiting.send(position));
+                // Who waited may have given up.
+                let _ = waiting.send(position);
             }
         }
     }
 
     /// Gives a publication to every subscriber, built once for each endpoint.
-    fn deliver(&self, channel: &Channel, subscribers: &mut Vec<Subscriber>, step: Option<Step>, payload: &Bytes) {
+    fn deliver(
+        &self,
+        channel: &Channel,
+        subscribers: &mut Slab<Subscriber>,
+        step: Option<Step>,
+        payload: &Bytes,
+    ) {
         if subscribers.is_empty() {
             return;
         }
@@ -242,7 +260,7 @@ impl Hub {
                     true
                 }
                 Some(step) if step.position.offset <= subscriber.after => true,
-                Some(step) => subscriber.peer.feed(channel, before(&step), frame),
+                Some(step) => subscriber.peer.feed(channel, step.before(), frame),
             }
         });
     }
@@ -251,7 +269,7 @@ impl Hub {
     fn tell_gap(
         &self,
         channel: &Channel,
-        subscribers: &mut Vec<Subscriber>,
+        subscribers: &mut Slab<Subscriber>,
         reason: GapReason,
         position: Position,
         at: Option<Position>,
@@ -267,38 +285,34 @@ impl Hub {
         });
     }
 
-    fn feed_all(&self, subscribers: &mut Vec<Subscriber>, mut feed: impl FnMut(&mut Subscriber) -> bool) {
+    /// Feeds those that are to be fed; `feed` answers whether they are to be fed further.
+    fn feed_all(&self, subscribers: &mut Slab<Subscriber>, mut feed: impl FnMut(&mut Subscriber) -> bool) {
+        let (mut sent, mut lagging) = (0, 0);
         let mut dirty = Vec::new();
-        let before = subscribers.len();
-        subscribers.retain_mut(|subscriber| {
-            let fed = feed(subscriber);
-            if fed && subscriber.peer.mark_dirty() {
-                dirty.push(Arc::clone(&subscriber.peer));
+        for (_, subscriber) in subscribers.iter_mut().filter(|(_, subscriber)| subscriber.fed) {
+            if feed(subscriber) {
+                sent += 1;
+                if subscriber.peer.mark_dirty() {
+                    dirty.push(Arc::clone(&subscriber.peer));
+                }
+            } else {
+                subscriber.fed = false;
+                lagging += 1;
             }
-            fed
-        });
-        self.metrics.messages_sent.inc_by(subscribers.len() as u64);
-        self.metrics.lagged.inc_by((before - subscribers.len()) as u64);
+        }
+        self.metrics.messages_sent.inc_by(sent);
+        self.metrics.lagged.inc_by(lagging);
         self.dirty.lock().append(&mut dirty);
     }
 }
 
-/// The place before a publication.
-fn before(step: &Step) -> Position {
-    Position { offset: step.position.offset.saturating_sub(1), nonce: step.previous, ..step.position }
-}
-
 impl Sink for Hub {
     fn frame(&self, channel: &str, frame: Frame) {
-        let mut shard = self.shard(channel);
-        let Some((channel, entry)) = shard.get_key_value(channel).map(|(channel, _)| channel.clone()).and_then(
-            |channel| shard.get_mut(&channel).map(|entry| (channel, entry)),
-        ) else {
-            return;
-        };
-        let at = entry.follower.position();
-        entry.follower.frame(frame);
-        self.run(&channel, entry, at);
+        if let Some(entry) = self.shard(channel).get_mut(channel) {
+            let at = entry.follower.position();
+            entry.follower.frame(frame);
+            self.run(entry, at);
+        }
     }
 
     fn subscribed(&self, channels: &[Channel]) {
@@ -306,7 +320,7 @@ impl Sink for Hub {
             if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
                 let at = entry.follower.position();
                 entry.follower.subscribed();
-                self.run(channel, entry, at);
+                self.run(entry, at);
             }
         }
     }
@@ -326,12 +340,14 @@ impl Sink for Hub {
 }
 
 impl Entry {
-    fn new() -> Self {
+    fn new(channel: Channel) -> Self {
         Self {
+            channel,
             follower: Follower::new(),
             attachments: 0,
             idle_since: None,
-            subscribers: Vec::new(),
+            // Most channels have one listener on a node.
+            subscribers: Slab::with_capacity(1),
             waiting: Vec::new(),
         }
     }
@@ -363,8 +379,8 @@ impl<'a> Frames<'a> {
 pub(crate) struct Attachment {
     hub: Arc<Hub>,
     channel: Channel,
-    /// Who is fed, once it is.
-    peer: Option<Arc<Peer>>,
+    /// Its place among the channel's subscribers, once it was fed.
+    slot: Option<usize>,
 }
 
 impl Attachment {
@@ -384,8 +400,11 @@ impl Attachment {
         if at != position && !ahead {
             return Err(Behind);
         }
-        entry.subscribers.push(Subscriber { peer: Arc::clone(peer), after: at.offset });
-        self.peer = Some(Arc::clone(peer));
+        let subscriber = Subscriber { peer: Arc::clone(peer), after: at.offset, fed: true };
+        match self.slot.and_then(|slot| entry.subscribers.get_mut(slot)) {
+            Some(paused) => *paused = subscriber,
+            None => self.slot = Some(entry.subscribers.insert(subscriber)),
+        }
         Ok(())
     }
 }
@@ -394,10 +413,8 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         let mut shard = self.hub.shard(self.channel.as_str());
         let Some(entry) = shard.get_mut(&self.channel) else { return };
-        if let Some(peer) = &self.peer
-            && let Some(index) = entry.subscribers.iter().position(|other| Arc::ptr_eq(&other.peer, peer))
-        {
-            entry.subscribers.swap_remove(index);
+        if let Some(slot) = self.slot {
+            entry.subscribers.try_remove(slot);
         }
         entry.attachments -= 1;
         if entry.attachments == 0 {

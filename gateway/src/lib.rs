@@ -1,5 +1,124 @@
 //! The node that holds client connections.
+//!
+//! [`Gateway`] serves WebSockets for everyone with a token, and gives each session what is published in the channels
+//! that it listens to. `upgrade` makes a request a `connection`, which moves bytes and asks its `session`, a value, what
+//! they mean. The `hub` knows who listens to what; a `follower`, a value too, keeps each channel in order.
 
 #![forbid(unsafe_code)]
 
+mod config;
+mod connection;
+mod drain;
+mod endpoint;
+mod errand;
 pub mod follower;
+mod following;
+mod hub;
+mod metrics;
+mod node;
+mod outbound;
+mod peer;
+mod presence;
+mod pulse;
+mod reader;
+mod session;
+mod socket;
+mod timers;
+mod upgrade;
+mod ws_frame;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::get;
+use broker::Broker;
+use chassis::auth::Verifier;
+use prometheus::Registry;
+use proto::{ChannelRules, NodeId};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use config::{GatewayConfig, OPTIONS};
+pub use endpoint::{Endpoint, Framing, Origins};
+
+use drain::Drain;
+use endpoint::EndpointId;
+use hub::Hub;
+use metrics::Metrics;
+use node::Node;
+use presence::PresenceBook;
+use pulse::Pulse;
+use session::Terms;
+use upgrade::Door;
+
+/// The client side of one process. Its tasks end when it is dropped.
+pub struct Gateway {
+    node: Arc<Node>,
+    doors: Vec<Door>,
+    reconnect_window: Duration,
+    _tasks: [AbortOnDropHandle<()>; 3],
+}
+
+impl Gateway {
+    /// A gateway on a broker that nobody else is attached to, counted in `registry`. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// When metrics of the same names are registered already.
+    pub fn new(
+        config: GatewayConfig,
+        id: &NodeId,
+        broker: Arc<dyn Broker>,
+        verifier: Arc<Verifier>,
+        channels: ChannelRules,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(registry)?;
+        let endpoints: Arc<[Endpoint]> = config.endpoints.into();
+        let (hub, reads) = Hub::new(Arc::clone(&broker), Arc::clone(&endpoints), metrics.clone());
+        let pulse = Arc::new(Pulse::new());
+        let node = Arc::new(Node {
+            presence: PresenceBook::new(&broker),
+            broker: Arc::clone(&broker),
+            hub: Arc::clone(&hub),
+            pulse: Arc::clone(&pulse),
+            verifier,
+            drain: Drain::default(),
+            metrics,
+        });
+        let channels = Arc::new(channels);
+        let doors = (0..).zip(endpoints.iter()).map(|(index, endpoint)| {
+            let (id, endpoint, channels) = (id.clone(), endpoint.clone(), Arc::clone(&channels));
+            let terms = Arc::new(Terms { node: id, endpoint, channels });
+            Door { node: Arc::clone(&node), terms, endpoint: EndpointId(index) }
+        });
+        let doors = doors.collect();
+        let swept = Arc::clone(&hub);
+        let tasks = [
+            tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
+            tokio::spawn(reader::audit(hub, broker)),
+            tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
+        ];
+        let _tasks = tasks.map(AbortOnDropHandle::new);
+        Ok(Self { node, doors, reconnect_window: config.reconnect_window, _tasks })
+    }
+
+    /// The routes of the endpoints.
+    pub fn router(&self) -> Router {
+        self.doors.iter().fold(Router::new(), |router, door| {
+            let connect = get(async |State(door): State<Door>, request: Request| door.open(request));
+            router.route(&door.terms.endpoint.path, connect.with_state(door.clone()))
+        })
+    }
+
+    /// How many clients are connected.
+    pub fn connections(&self) -> i64 {
+        self.node.metrics.connections.get()
+    }
+
+    /// Takes no more clients, tells those that are there to go, spread over `window`, and returns when they are gone.
+    pub async fn drain(&self, window: Duration) {
+        self.node.drain.begin();
+        self.node.pulse.drain(window, self.reconnect_window).await;
+    }
+}

@@ -48,18 +48,21 @@ pub(crate) struct Outbound {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    state: State,
+    taking: Taking,
+    /// The socket is full: until the connection's task saw it drain, nobody else tries.
+    blocked: bool,
     written: u64,
 }
 
+/// Whether frames are taken.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Taking {
     #[default]
-    Open,
-    /// The socket is full: until the connection's task saw it drain, nobody else tries.
-    Blocked,
-    /// A close frame is the last in the queue, or the socket failed.
-    Closed,
+    All,
+    /// None: the last one is in the queue or written.
+    Finished,
+    /// None: the socket failed or was given up.
+    Broken,
 }
 
 impl Outbound {
@@ -71,7 +74,7 @@ impl Outbound {
     /// Queues a frame of a publication, if there is room for it.
     pub(crate) fn push(&self, frame: Bytes) -> Push {
         let mut queue = self.queue.lock();
-        if queue.state == State::Closed {
+        if queue.taking != Taking::All {
             return Push::Closed;
         }
         // A frame larger than the limit goes out alone.
@@ -86,7 +89,7 @@ impl Outbound {
     /// pass the limit.
     pub(crate) fn push_control(&self, frame: Bytes) {
         let mut queue = self.queue.lock();
-        if queue.state != State::Closed {
+        if queue.taking == Taking::All {
             queue.push(frame);
         }
     }
@@ -94,23 +97,35 @@ impl Outbound {
     /// Queues the last frame.
     pub(crate) fn push_last(&self, frame: Bytes) {
         let mut queue = self.queue.lock();
-        if queue.state != State::Closed {
+        if queue.taking == Taking::All {
             queue.push(frame);
-            queue.state = State::Closed;
+            queue.taking = Taking::Finished;
         }
     }
 
     /// Drops everything and takes nothing more.
     pub(crate) fn abandon(&self) {
-        let mut queue = self.queue.lock();
-        queue.frames.clear();
-        queue.bytes = 0;
-        queue.state = State::Closed;
+        self.queue.lock().fail();
     }
 
     /// Bytes that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.lock().bytes
+    }
+
+    /// Whether more may be taken from the client: it takes what it is sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting() < self.limit
+    }
+
+    /// Whether the socket was full when it was last written to.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.queue.lock().blocked
+    }
+
+    /// Whether the socket failed.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.queue.lock().taking == Taking::Broken
     }
 
     /// Bytes written so far.
@@ -126,15 +141,13 @@ impl Outbound {
     /// Writes what waits, from any thread. Does nothing while the connection's task waits for the socket.
     pub(crate) fn flush(&self) -> Flush {
         let mut queue = self.queue.lock();
-        if queue.state == State::Blocked { Flush::Blocked } else { queue.write(&self.socket) }
+        if queue.blocked { Flush::Blocked } else { queue.write(&self.socket) }
     }
 
     /// Writes what waits, after the socket was found writable.
     pub(crate) fn resume(&self) -> Flush {
         let mut queue = self.queue.lock();
-        if queue.state == State::Blocked {
-            queue.state = State::Open;
-        }
+        queue.blocked = false;
         queue.write(&self.socket)
     }
 }
@@ -160,9 +173,7 @@ impl Queue {
                 Ok(0) => return self.fail(),
                 Ok(count) => self.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.state == State::Open {
-                        self.state = State::Blocked;
-                    }
+                    self.blocked = true;
                     return Flush::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -190,9 +201,10 @@ impl Queue {
     }
 
     fn fail(&mut self) -> Flush {
-        self.frames.clear();
+        self.frames = VecDeque::new();
         self.bytes = 0;
-        self.state = State::Closed;
+        self.blocked = false;
+        self.taking = Taking::Broken;
         Flush::Broken
     }
 }

@@ -38,11 +38,18 @@ pub(crate) struct Peer {
     waker: AtomicWaker,
     /// Something happened that the connection's task has to look at.
     called: AtomicBool,
+    /// The connection waits for its queue to drain, to go on with catching up.
+    behind: AtomicBool,
     /// In a list of those to flush already.
     dirty: AtomicBool,
     /// The second, on the node's own count, in which something was last read from the client.
     heard: AtomicU32,
+    /// The second in which the connection wants to be called; [`NEVER`] for not at all.
+    deadline: AtomicU32,
 }
+
+/// No second at all.
+pub(crate) const NEVER: u32 = u32::MAX;
 
 impl Peer {
     pub(crate) fn new(endpoint: EndpointId, outbound: Outbound, now: u32) -> Self {
@@ -53,8 +60,10 @@ impl Peer {
             signal: Mutex::new(None),
             waker: AtomicWaker::new(),
             called: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             heard: AtomicU32::new(now),
+            deadline: AtomicU32::new(NEVER),
         }
     }
 
@@ -82,12 +91,17 @@ impl Peer {
         !self.dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// Writes what waits, in the caller's thread.
+    /// Writes what waits, in the caller's thread. What is left is for the connection's task.
     pub(crate) fn flush(&self) {
-        self.dirty.store(false, Ordering::Release);
-        if self.outbound.flush() != Flush::Done {
+        if self.write() != Flush::Done || self.behind.load(Ordering::Acquire) {
             self.call();
         }
+    }
+
+    /// The same for the connection's task itself, which needs no call.
+    pub(crate) fn write(&self) -> Flush {
+        self.dirty.store(false, Ordering::Release);
+        self.outbound.flush()
     }
 
     /// Sends a ping.
@@ -122,8 +136,9 @@ impl Peer {
         std::mem::take(&mut *self.lagging.lock())
     }
 
-    pub(crate) fn is_lagging(&self) -> bool {
-        !self.lagging.lock().is_empty()
+    /// Asks to be called also when somebody else's flush has drained the queue.
+    pub(crate) fn set_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Release);
     }
 
     pub(crate) fn hear(&self, now: u32) {
@@ -132,5 +147,14 @@ impl Peer {
 
     pub(crate) fn last_heard(&self) -> u32 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Asks to be called in that second, soon after it.
+    pub(crate) fn set_deadline(&self, second: u32) {
+        self.deadline.store(second, Ordering::Relaxed);
+    }
+
+    pub(crate) fn deadline(&self) -> u32 {
+        self.deadline.load(Ordering::Relaxed)
     }
 }

@@ -40,6 +40,13 @@ pub struct Step {
     pub previous: Nonce,
 }
 
+impl Step {
+    /// The place right before the publication.
+    pub const fn before(&self) -> Position {
+        Position { offset: self.position.offset.saturating_sub(1), nonce: self.previous, ..self.position }
+    }
+}
+
 impl Position {
     /// The place before the first publication of an epoch.
     pub const fn start(epoch: Epoch) -> Self {

@@ -1,0 +1,179 @@
+//! What can be configured, with defaults that suit most.
+
+use std::time::Duration;
+
+use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
+use serde::Deserialize;
+
+use crate::endpoint::{Endpoint, Origins};
+
+/// The rows of the gateway's options.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        key: "gateway.path",
+        kind: Kind::Text,
+        default: "/ws",
+        help: "Where WebSockets of the native protocol are served.",
+    },
+    OptionSpec {
+        key: "gateway.origins",
+        kind: Kind::List,
+        default: "",
+        help: "The origins whose pages may connect, such as `https://app.example`. Empty: all. Clients that are no \
+               browsers send no origin and are not held to this.",
+    },
+    OptionSpec {
+        key: "gateway.auth_timeout",
+        kind: Kind::Duration,
+        default: "10s",
+        help: "How long a client may take to present a token.",
+    },
+    OptionSpec {
+        key: "gateway.max_rooms",
+        kind: Kind::Integer,
+        default: "128",
+        help: "How many rooms a session may be in.",
+    },
+    OptionSpec {
+        key: "gateway.max_frame",
+        kind: Kind::Size,
+        default: "64KiB",
+        help: "The largest message that a client may send, as a whole.",
+    },
+    OptionSpec {
+        key: "gateway.queue_size",
+        kind: Kind::Size,
+        default: "256KiB",
+        help: "How many bytes may wait for one client. One that is behind by more is fed from history, at its own pace.",
+    },
+    OptionSpec {
+        key: "gateway.max_lag",
+        kind: Kind::Duration,
+        default: "30s",
+        help: "How long a client that is behind may take to make room in its queue before it is closed as too slow. It can \
+               resume from where it was.",
+    },
+    OptionSpec {
+        key: "gateway.reconnect_window",
+        kind: Kind::Duration,
+        default: "5s",
+        help: "Over how long the clients of a draining node are advised to spread their return.",
+    },
+];
+
+/// The limits of a gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// What is served, and how.
+    pub endpoints: Vec<Endpoint>,
+    /// Over how long the clients of a draining node are advised to spread their return.
+    pub reconnect_window: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self { endpoints: vec![Endpoint::default()], reconnect_window: Duration::from_secs(5) }
+    }
+}
+
+/// The options as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    gateway: Written,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    path: String,
+    origins: Vec<String>,
+    auth_timeout: HumanDuration,
+    max_rooms: usize,
+    max_frame: ByteSize,
+    queue_size: ByteSize,
+    max_lag: HumanDuration,
+    reconnect_window: HumanDuration,
+}
+
+impl GatewayConfig {
+    /// Reads the options. All mistakes are told at once.
+    pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
+        let Section { gateway: written } = loaded.section(OPTIONS)?;
+        let mut mistakes = Vec::new();
+        let mut check = |wrong: bool, key: &str, message: &str| {
+            if wrong {
+                mistakes.push(loaded.mistake(format!("gateway.{key}"), message));
+            }
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+        let path = &written.path;
+        check(
+            !path.starts_with('/') || path.len() < 2 || !path.chars().all(plain),
+            "path",
+            "must be a path such as /ws, of letters, digits and / - _ .",
+        );
+        check(written.auth_timeout.0.is_zero(), "auth_timeout", "must be more than nothing");
+        check(written.max_rooms == 0, "max_rooms", "must be at least 1");
+        check(written.max_frame.as_usize() < 1024, "max_frame", "must be at least 1KiB");
+        check(written.queue_size.as_usize() < 1024, "queue_size", "must be at least 1KiB");
+        check(written.max_lag.0.is_zero(), "max_lag", "must be more than nothing");
+        let origins = Origins::new(&written.origins);
+        if let Err(bad) = &origins {
+            let message = format!("{bad:?} is not an origin such as https://app.example");
+            mistakes.push(loaded.mistake("gateway.origins", message));
+        }
+        match origins {
+            Ok(origins) if mistakes.is_empty() => Ok(Self {
+                endpoints: vec![Endpoint {
+                    path: written.path,
+                    origins,
+                    auth_timeout: written.auth_timeout.0,
+                    max_rooms: written.max_rooms,
+                    max_message: written.max_frame.as_usize(),
+                    queue_bytes: written.queue_size.as_usize(),
+                    max_lag: written.max_lag.0,
+                    ..Endpoint::default()
+                }],
+                reconnect_window: written.reconnect_window.0,
+            }),
+            _ => Err(OptionsError::Invalid(mistakes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<GatewayConfig, String> {
+        let args = std::iter::once("gateway").chain(args.iter().copied());
+        let loaded = chassis::options::load("gateway", "", &[OPTIONS], args).unwrap();
+        GatewayConfig::from_options(&loaded).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_table_and_the_struct_have_the_same_defaults() {
+        let (read, default) = (read(&[]).unwrap(), GatewayConfig::default());
+        assert_eq!(read.endpoints, default.endpoints);
+        assert_eq!(read.reconnect_window, default.reconnect_window);
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_by_its_key() {
+        for (flag, value) in [
+            ("--gateway-path", "ws"),
+            ("--gateway-path", "/{a}"),
+            ("--gateway-origins", "app.example"),
+            ("--gateway-auth-timeout", "0s"),
+            ("--gateway-max-rooms", "0"),
+            ("--gateway-max-frame", "10"),
+            ("--gateway-queue-size", "10"),
+            ("--gateway-max-lag", "0s"),
+        ] {
+            let message = read(&[flag, value]).unwrap_err();
+            let key = flag.replacen("--gateway-", "gateway.", 1).replace('-', "_");
+            assert!(message.contains(&key), "{message}");
+        }
+    }
+}

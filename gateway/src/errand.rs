@@ -1,0 +1,165 @@
+//! Carries out what sessions want done: the part of a session that waits for others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Continuity, Entry, History, HistoryQuery, PublishError, Unavailable};
+use proto::{Channel, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room};
+use tokio::time::timeout;
+
+use crate::following::{Following, PAGE};
+use crate::hub::Attachment;
+use crate::metrics;
+use crate::node::Node;
+use crate::session::{Failure, LISTED_USERS, Operation, Outcome, Purpose};
+
+/// How long a client waits before it is told that the broker is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of an operation.
+pub(crate) struct Done {
+    /// What the session is told, first.
+    pub(crate) outcome: Outcome,
+    /// The channels that the connection follows from now on.
+    pub(crate) arrivals: Vec<Arrival>,
+}
+
+/// A channel to follow.
+pub(crate) struct Arrival {
+    pub(crate) following: Following,
+    /// The gap to be told before anything is delivered.
+    pub(crate) gap: Option<GapReason>,
+    /// What was read already.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Carries out an operation. `previous` is the place that a room had if it is joined again: it is given up only
+/// when the new one is there, so that nobody sees the user leave.
+pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<Following>) -> Done {
+    let outcome = match operation {
+        Operation::Verify { token, purpose } => verify(&node, &token, purpose).await,
+        Operation::Admit { channels } => return admit(&node, channels).await,
+        Operation::Join { room, channel, since, presence } => {
+            return join(&node, room, channel, since, presence, previous).await;
+        }
+        Operation::Publish { room, channel, publish } => {
+            let id = publish.publication.id.clone();
+            match node.broker.publish(&channel, publish).await {
+                Ok(published) => Outcome::Published { room, id, published },
+                Err(PublishError::Conflict) => Outcome::Failed(Failure::Conflict),
+                Err(PublishError::Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
+            }
+        }
+        Operation::Presence { room, channel } => match node.broker.present(&channel, LISTED_USERS).await {
+            Ok(present) => Outcome::Presence { room, users: present.users, user_count: present.count },
+            Err(Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
+        },
+        Operation::History { room, channel, since, limit } => {
+            match node.broker.history(&channel, HistoryQuery { after: since, limit }).await {
+                Ok(history) => tell_history(room, channel, since, &history),
+                Err(Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
+            }
+        }
+    };
+    Done { outcome, arrivals: Vec::new() }
+}
+
+async fn verify(node: &Node, token: &str, purpose: Purpose) -> Outcome {
+    let now = metrics::now().0 / 1000;
+    Outcome::Verified(purpose, node.verifier.verify_or_refresh(token, now).await.map(Box::new))
+}
+
+async fn admit(node: &Node, channels: [Channel; 2]) -> Done {
+    let [user, everyone] = channels;
+    let both = async { tokio::join!(node.hub.attach(user), node.hub.attach(everyone)) };
+    let Ok((user, everyone)) = timeout(PATIENCE, both).await else {
+        return failed(Failure::NotAdmitted);
+    };
+    let places = [&user, &everyone].map(|(attachment, at)| (attachment.channel().clone(), *at));
+    let arrivals = [user, everyone].map(|(attachment, at)| Arrival::from_here(attachment, at)).into();
+    Done { outcome: Outcome::Admitted(places.into()), arrivals }
+}
+
+async fn join(
+    node: &Node,
+    room: Room,
+    channel: Channel,
+    since: Option<Position>,
+    presence: Option<PresenceEntry>,
+    previous: Option<Following>,
+) -> Done {
+    let Ok((attachment, top)) = timeout(PATIENCE, node.hub.attach(channel.clone())).await else {
+        return failed(Failure::Unavailable);
+    };
+    let mut arrival = Arrival::from_here(attachment, top);
+    if let Some(since) = since {
+        let query = HistoryQuery { after: Some(since), limit: PAGE };
+        match node.broker.history(&channel, query).await {
+            Ok(history) => arrival.resume(since, history),
+            Err(Unavailable(_)) => return failed(Failure::Unavailable),
+        }
+    }
+    let mut user_count = None;
+    if let Some(entry) = presence {
+        match node.presence.enter(&channel, &entry).await {
+            Ok((stay, count)) => {
+                arrival.following.stay = Some(stay);
+                user_count = Some(count);
+            }
+            Err(Unavailable(_)) => return failed(Failure::Unavailable),
+        }
+    }
+    drop(previous);
+    let recovered = since.is_some() && arrival.gap.is_none();
+    if since.is_some() {
+        node.metrics.count_resume(recovered);
+    }
+    let position = arrival.following.at();
+    Done { outcome: Outcome::Joined { room, position, recovered, user_count }, arrivals: vec![arrival] }
+}
+
+impl Arrival {
+    fn from_here(attachment: Attachment, at: Position) -> Self {
+        Self { following: Following::new(attachment, at), gap: None, entries: Vec::new() }
+    }
+
+    /// Follows from an earlier place, or from where the stream can be followed.
+    fn resume(&mut self, since: Position, history: History) {
+        let (at, gap) = judge(since, &history);
+        self.following.restart(at);
+        self.gap = gap;
+        self.entries = if gap == Some(GapReason::Fork) { Vec::new() } else { history.entries };
+    }
+}
+
+/// Where delivery goes on when a stream is followed from `since`, and the gap to tell if that is elsewhere.
+///
+/// After a fork nothing is delivered of what the stream holds: it cannot be told which of it the client has seen.
+pub(crate) fn judge(since: Position, history: &History) -> (Position, Option<GapReason>) {
+    let oldest = history.entries.first().map_or(history.top, |entry| entry.step.before());
+    match history.continuity {
+        Continuity::Continuous => (since, None),
+        Continuity::Trimmed => (oldest, Some(GapReason::Trimmed)),
+        Continuity::Reset => (oldest, Some(GapReason::Reset)),
+        Continuity::Fork => (history.top, Some(GapReason::Fork)),
+    }
+}
+
+fn tell_history(room: Room, channel: Channel, since: Option<Position>, history: &History) -> Outcome {
+    let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
+    let position = history.entries.last().map_or(at, |entry| entry.step.position);
+    let more = position.offset < history.top.offset;
+    let items = history.entries.iter().filter_map(|entry| match Publication::decode(&entry.payload) {
+        Ok(publication) => Some(HistoryItem { position: entry.step.position, publication }),
+        Err(error) => {
+            tracing::error!(%channel, %error, "a stored publication cannot be read");
+            None
+        }
+    });
+    let items = items.collect();
+    Outcome::History { channel, room, items, position, gap, more }
+}
+
+fn failed(failure: Failure) -> Done {
+    Done { outcome: Outcome::Failed(failure), arrivals: Vec::new() }
+}

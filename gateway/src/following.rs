@@ -1,0 +1,226 @@
+//! The channels that one connection follows, and how it catches up with those that it is behind in.
+//!
+//! Joining, coming back with a position and draining a full queue are the same thing here: a place in the stream from
+//! which pages are read and queued as the socket takes them, until the hub can feed the connection from there.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use broker::{Entry, History, HistoryQuery, Unavailable};
+use proto::{Channel, GapReason, Outgoing, Position, Publication};
+use tokio::time;
+
+use crate::endpoint::Framing;
+use crate::errand::{Arrival, judge};
+use crate::hub::{Attachment, Behind};
+use crate::node::Node;
+use crate::outbound::Push;
+use crate::peer::Peer;
+use crate::presence::Stay;
+
+/// How many publications are read at once, at most.
+pub(crate) const PAGE: u32 = 128;
+
+/// How long to wait before a stream is read again that could not be read, or that is ahead of this node.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A channel that a connection follows.
+pub(crate) struct Following {
+    attachment: Attachment,
+    /// Where the user is seen to be present.
+    pub(crate) stay: Option<Stay>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The hub feeds it.
+    Fed,
+    /// Up to here everything is queued; what follows has to be read.
+    Behind(Position),
+}
+
+impl Following {
+    /// Follows a channel from this place on.
+    pub(crate) const fn new(attachment: Attachment, at: Position) -> Self {
+        Self { attachment, stay: None, place: Place::Behind(at) }
+    }
+
+    /// Follows from another place on.
+    pub(crate) const fn restart(&mut self, at: Position) {
+        self.place = Place::Behind(at);
+    }
+
+    /// The place from which it is to be fed; the start of everything while it is fed.
+    pub(crate) fn at(&self) -> Position {
+        match self.place {
+            Place::Behind(at) => at,
+            Place::Fed => Position::start(proto::Epoch(0)),
+        }
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = Page> + Send>>;
+
+/// A page that was read.
+pub(crate) struct Page {
+    channel: Channel,
+    after: Position,
+    history: Result<History, Unavailable>,
+}
+
+/// All channels that a connection follows.
+pub(crate) struct Followings {
+    all: Vec<Following>,
+    reading: Option<Reading>,
+    /// How many publications to read next: about as many as the queue takes, since the rest is read in vain.
+    page: u32,
+    /// The last page brought nothing new, or none: do not ask again at once.
+    pause: bool,
+}
+
+impl Followings {
+    pub(crate) const fn new() -> Self {
+        Self { all: Vec::new(), reading: None, page: PAGE, pause: false }
+    }
+
+    /// Follows one more channel.
+    pub(crate) fn add(&mut self, arrival: Arrival, framing: Framing, peer: &Arc<Peer>) {
+        let Arrival { mut following, gap, entries } = arrival;
+        let channel = following.attachment.channel().clone();
+        if let Some(reason) = gap {
+            tell_gap(&channel, reason, following.at(), framing, peer);
+        }
+        following.queue(&channel, entries, framing, peer);
+        if self.all.capacity() == 0 {
+            // The user's own channel, everyone's, and a room.
+            self.all.reserve_exact(3);
+        }
+        self.all.push(following);
+    }
+
+    /// Follows a channel no more.
+    pub(crate) fn remove(&mut self, channel: &Channel) -> Option<Following> {
+        let at = self.all.iter().position(|following| following.attachment.channel() == channel)?;
+        Some(self.all.swap_remove(at))
+    }
+
+    /// Follows nothing any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The queue was full: these channels have to be caught up with.
+    pub(crate) fn lag(&mut self, lagging: Vec<(Channel, Position)>) {
+        for (channel, at) in lagging {
+            if let Some(following) = self.all.iter_mut().find(|one| *one.attachment.channel() == channel) {
+                following.restart(at);
+            }
+        }
+    }
+
+    /// Whether some channel is not fed by the hub.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.all.iter().any(|following| following.place != Place::Fed)
+    }
+
+    /// Goes on with catching up as far as it goes without waiting.
+    pub(crate) fn advance(&mut self, node: &Arc<Node>, peer: &Arc<Peer>) {
+        if self.reading.is_some() || !peer.outbound.has_drained() {
+            return;
+        }
+        for following in &mut self.all {
+            let Place::Behind(at) = following.place else { continue };
+            match following.attachment.feed(peer, at) {
+                Ok(()) => following.place = Place::Fed,
+                Err(Behind) => {
+                    let (node, channel) = (Arc::clone(node), following.attachment.channel().clone());
+                    let query = HistoryQuery { after: Some(at), limit: self.page };
+                    let pause = std::mem::take(&mut self.pause);
+                    self.reading = Some(Box::pin(read(node, channel, at, query, pause)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the page that is being read.
+    pub(crate) fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Page> {
+        let Some(reading) = &mut self.reading else { return Poll::Pending };
+        let page = std::task::ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        Poll::Ready(page)
+    }
+
+    /// Queues a page.
+    pub(crate) fn take_page(&mut self, page: Page, framing: Framing, peer: &Arc<Peer>) {
+        let Page { channel, after, history } = page;
+        let Some(following) = self.all.iter_mut().find(|one| *one.attachment.channel() == channel) else {
+            return;
+        };
+        // The channel may have been left and joined again meanwhile.
+        if following.place != Place::Behind(after) {
+            return;
+        }
+        let Ok(history) = history else {
+            self.pause = true;
+            return;
+        };
+        let (at, gap) = judge(after, &history);
+        if let Some(reason) = gap {
+            tell_gap(&channel, reason, at, framing, peer);
+            following.restart(at);
+        }
+        if gap != Some(GapReason::Fork) {
+            let (count, queued) =
+                (history.entries.len(), following.queue(&channel, history.entries, framing, peer));
+            let queued = u32::try_from(queued).unwrap_or(PAGE);
+            self.page =
+                if (queued as usize) < count { queued + 1 } else { self.page.saturating_mul(2) }.min(PAGE);
+        }
+        self.pause = following.place == Place::Behind(after);
+    }
+}
+
+impl Following {
+    /// Queues as many as there is room for, and tells how many.
+    fn queue(&mut self, channel: &Channel, entries: Vec<Entry>, framing: Framing, peer: &Arc<Peer>) -> usize {
+        let name = channel.public_name();
+        let mut queued = 0;
+        for entry in entries {
+            let position = entry.step.position;
+            match Publication::decode(&entry.payload) {
+                Ok(publication) => {
+                    let message = Outgoing::Message {
+                        channel: &name,
+                        position: Some(position),
+                        publication: &publication,
+                    };
+                    if peer.outbound.push(framing.frame(&message, None)) != Push::Queued {
+                        break;
+                    }
+                }
+                Err(error) => tracing::error!(%channel, %error, "a stored publication cannot be read"),
+            }
+            self.place = Place::Behind(position);
+            queued += 1;
+        }
+        queued
+    }
+}
+
+fn tell_gap(channel: &Channel, reason: GapReason, position: Position, framing: Framing, peer: &Peer) {
+    let name = channel.public_name();
+    peer.outbound.push_control(framing.frame(&Outgoing::Gap { channel: &name, reason, position }, None));
+}
+
+async fn read(node: Arc<Node>, channel: Channel, after: Position, query: HistoryQuery, pause: bool) -> Page {
+    if pause {
+        time::sleep(PAUSE).await;
+    }
+    let history = node.broker.history(&channel, query).await;
+    Page { channel, after, history }
+}

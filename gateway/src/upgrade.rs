@@ -1,0 +1,109 @@
+//! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use chassis::auth::Places;
+use chassis::listener::ConnectionGuard;
+use chassis::problem::Problem;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use proto::ErrorCode;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::connection::Connection;
+use crate::endpoint::EndpointId;
+use crate::node::Node;
+use crate::session::Terms;
+
+/// The name of the native protocol, for clients that offer one.
+const SUBPROTOCOL: &str = "switchboard";
+
+/// What a handshake of an endpoint needs.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) node: Arc<Node>,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) endpoint: EndpointId,
+}
+
+impl Door {
+    /// Answers a handshake. The connection itself begins when the answer is written.
+    ///
+    /// A wrong token is no reason to refuse: a browser does not show a page why a handshake failed, so the
+    /// connection is opened, told, and closed.
+    pub(crate) fn open(self, mut request: Request) -> Result<Response<Body>, Problem> {
+        let accept = handshake(request.headers())?;
+        if let Some(origin) = request.headers().get(ORIGIN)
+            && !self.terms.endpoint.origins.allow(origin.as_bytes())
+        {
+            return Err(Problem::new(ErrorCode::Forbidden).detail("pages of this origin may not connect"));
+        }
+        if let Some(wait) = self.node.drain.refusal() {
+            return Err(Problem::new(ErrorCode::Unavailable)
+                .detail("this node is shutting down")
+                .retry_after(wait));
+        }
+        let carried = Places::default()
+            .find(request.headers(), request.uri().query(), &[SUBPROTOCOL])
+            .map_err(|error| Problem::new(error.code()).detail(error.to_string()))?;
+        let token = carried.credential.map(Cow::into_owned);
+        let subprotocol = carried.subprotocol.and_then(|name| HeaderValue::from_str(name).ok());
+        let guard = request.extensions().get::<ConnectionGuard>().cloned();
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(self.serve(upgrade, token, guard));
+
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(name) = subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        Ok(response)
+    }
+
+    async fn serve(self, upgrade: OnUpgrade, token: Option<String>, guard: Option<ConnectionGuard>) {
+        let parts = upgrade.await.ok().map(Upgraded::downcast::<TokioIo<TcpStream>>);
+        // Either the client is gone, or the listener hands out something else than sockets.
+        let Some(Ok(parts)) = parts else { return };
+        let stream = parts.io.into_inner();
+        let connection =
+            Connection::new(self.node, self.terms, self.endpoint, stream, parts.read_buf, guard).await;
+        connection.run(token).await;
+    }
+}
+
+/// Checks the fields of a handshake (RFC 6455, section 4.2.1) and computes the answer to its key.
+fn handshake(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+    let is_upgrade = lists(headers, &CONNECTION, "upgrade") && lists(headers, &UPGRADE, "websocket");
+    if !is_upgrade {
+        let problem = Problem::new(ErrorCode::InvalidMessage).status(StatusCode::UPGRADE_REQUIRED);
+        return Err(problem.detail("this path speaks WebSocket; connect to it with ws:// or wss://"));
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let problem = Problem::new(ErrorCode::InvalidMessage).status(StatusCode::UPGRADE_REQUIRED);
+        return Err(problem.detail("only version 13 of WebSocket is spoken here"));
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+    let accept = key.and_then(|key| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok());
+    accept.ok_or_else(|| {
+        Problem::new(ErrorCode::InvalidMessage).detail("Sec-WebSocket-Key is missing or malformed")
+    })
+}
+
+/// Whether a field whose value is a list of words has this one.
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word))
+}
