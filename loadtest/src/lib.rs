@@ -5,10 +5,13 @@
 pub mod audience;
 pub mod checker;
 pub mod connection;
+pub mod floor;
 pub mod frame;
 pub mod handshake;
 pub mod http;
 pub mod native;
 pub mod payload;
+pub mod process;
 pub mod publisher;
+pub mod target;
 pub mod token;
