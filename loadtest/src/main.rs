@@ -2,23 +2,51 @@
 
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZero;
+use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
 use switchboard_loadtest::floor::{Floor, Writes};
+use switchboard_loadtest::process::{check_descriptors, pin};
+use switchboard_loadtest::run::run;
+use switchboard_loadtest::scenario::Scenario;
+use switchboard_loadtest::server::ServerOptions;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
 
 /// Measures a server, and beside it what the kernel asks for.
 #[derive(Debug, Parser)]
 #[command(name = "loadtest", version)]
 struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    server: ServerOptions,
     #[command(subcommand)]
     command: Command,
 }
 
+#[derive(Debug, Args)]
+struct Options {
+    /// Times that everything is measured; the report has the medians.
+    #[arg(long, default_value = "3", global = true)]
+    rounds: NonZero<usize>,
+    /// Processors for this client, such as 1.
+    #[arg(long, value_name = "LIST", global = true)]
+    client_cpus: Option<String>,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Run(Scenario),
     /// Serve the floor alone, until standard input ends.
     Floor {
         /// How frames that are published together reach a socket.
@@ -30,12 +58,43 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Run(scenario) => measure(&scenario, &cli.server, &cli.options),
         Command::Floor { writes, listen } => {
             let floor = Floor::bind(listen, writes)?;
             writeln!(io::stdout(), "{}", floor.address()?)?;
-            floor.serve()
+            floor.serve()?;
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Ends with 1 when a message went astray.
+fn measure(scenario: &Scenario, server: &ServerOptions, options: &Options) -> Result<ExitCode> {
+    check_descriptors(scenario.sockets())?;
+    if let Some(processors) = &options.client_cpus {
+        pin(std::process::id(), processors)?;
+    }
+    let loadtest = env::current_exe().context("finding this program")?;
+    // One thread: the client leaves the other processor to the server.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = LocalSet::new().block_on(&runtime, async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            report = run(scenario, server, options.rounds.get(), &loadtest) => report,
+            // What was started ends with the run's values.
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })?;
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

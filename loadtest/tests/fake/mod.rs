@@ -1,0 +1,174 @@
+//! A tiny server of the native protocol: tokens are verified, rooms and users
+//! get what is posted for them, and every so often a delivery is lost if so
+//! wished.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use switchboard_loadtest::frame::{self, Opcode};
+use switchboard_loadtest::handshake::ACCEPTED;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+pub(crate) const SECRET: &str = "a secret between the fake and its clients";
+
+/// Serves while it lives.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    acceptor: JoinHandle<()>,
+}
+
+impl Fake {
+    /// Loses each delivery whose number is a multiple of `loses`.
+    pub(crate) async fn start(loses: Option<u64>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hub = Arc::new(Mutex::new(Hub { loses, ..Hub::default() }));
+        let acceptor = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&hub)));
+            }
+        });
+        Self { address, acceptor }
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+    }
+}
+
+#[derive(Default)]
+struct Hub {
+    channels: HashMap<String, Vec<UnboundedSender<Vec<u8>>>>,
+    delivered: u64,
+    loses: Option<u64>,
+}
+
+impl Hub {
+    fn publish(&mut self, channel: &str, data: &Value) {
+        let message = json!({"type": "message", "channel": channel, "event": "load", "data": data});
+        for member in self.channels.entry(channel.to_owned()).or_default() {
+            self.delivered += 1;
+            if self.loses.is_none_or(|nth| !self.delivered.is_multiple_of(nth)) {
+                let _ = member.send(text(&message));
+            }
+        }
+    }
+}
+
+fn text(message: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::encode_unmasked(Opcode::Text, message.to_string().as_bytes(), &mut bytes);
+    bytes
+}
+
+fn user_of(token: &str) -> Option<String> {
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    let read: TokenData<Value> =
+        jsonwebtoken::decode(token, &key, &Validation::new(Algorithm::HS256)).ok()?;
+    Some(read.claims["sub"].as_str()?.to_owned())
+}
+
+async fn serve(mut stream: TcpStream, hub: Arc<Mutex<Hub>>) {
+    let mut read = Vec::new();
+    while let Some(head) = head(&mut stream, &mut read).await {
+        if let Some(token) = head.strip_prefix("GET /ws?token=") {
+            let token = token.split(' ').next().unwrap_or_default();
+            let Some(user) = user_of(token) else {
+                let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\n").await;
+                return;
+            };
+            return converse(stream, read, &user, &hub).await;
+        }
+        let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+        let length: usize = line("Content-Length: ").unwrap().parse().unwrap();
+        while read.len() < length {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0);
+        }
+        let body: Value = serde_json::from_slice(&read[..length]).unwrap();
+        read.drain(..length);
+        let allowed = line("Authorization: Bearer ").and_then(user_of).is_some();
+        if allowed && head.starts_with("POST /v1/publish ") {
+            let (kind, name) = body["to"].as_object().unwrap().iter().next().unwrap();
+            hub.lock().publish(&format!("{kind}:{}", name.as_str().unwrap()), &body["data"]);
+        }
+        let status = if allowed { "200 OK" } else { "401 Unauthorized" };
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+/// The next request's head; what came after it stays in `read`.
+async fn head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<String> {
+    loop {
+        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+            let rest = read.split_off(end + 4);
+            return String::from_utf8(std::mem::replace(read, rest)).ok();
+        }
+        if stream.read_buf(read).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mutex<Hub>) {
+    let (sender, mut receiver) = unbounded_channel();
+    let _ = sender.send(ACCEPTED.as_bytes().to_vec());
+    let _ = sender.send(text(&json!({"type": "welcome"})));
+    let _ = sender.send(text(&json!({"type": "auth_success"})));
+    join(hub, format!("user:{user}"), &sender);
+    loop {
+        while let Some(found) = frame::decode(&read).unwrap() {
+            let mut said = Vec::new();
+            frame::unmask(found.payload_of(&read), found.mask.unwrap(), &mut said);
+            read.drain(..found.size());
+            if found.opcode == Opcode::Close {
+                return;
+            }
+            let said: Value = serde_json::from_slice(&said).unwrap();
+            let room = format!("room:{}", said["room"].as_str().unwrap());
+            let reply = match said["type"].as_str().unwrap() {
+                "join" => {
+                    join(hub, room, &sender);
+                    json!({"type": "joined"})
+                }
+                "leave" => {
+                    let mut hub = hub.lock();
+                    let members = hub.channels.get_mut(&room).unwrap();
+                    members.retain(|member| !member.same_channel(&sender));
+                    json!({"type": "left"})
+                }
+                "publish" => {
+                    hub.lock().publish(&room, &said["data"]);
+                    json!({"type": "published"})
+                }
+                other => json!({"type": "error", "message": other}),
+            };
+            let _ = sender.send(text(&reply));
+        }
+        tokio::select! {
+            bytes = receiver.recv() => {
+                if stream.write_all(&bytes.unwrap()).await.is_err() {
+                    return;
+                }
+            }
+            more = stream.read_buf(&mut read) => {
+                if more.is_err() || more.is_ok_and(|more| more == 0) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn join(hub: &Mutex<Hub>, channel: String, sender: &UnboundedSender<Vec<u8>>) {
+    hub.lock().channels.entry(channel).or_default().push(sender.clone());
+}
