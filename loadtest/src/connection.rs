@@ -264,4 +264,16 @@ mod tests {
         assert_eq!(source_of(65_000, loopback), Some(Ipv4Addr::new(127, 0, 0, 4)));
         assert_eq!(source_of(65_000, "192.0.2.1:1".parse().unwrap()), None);
     }
+
+    #[tokio::test]
+    async fn a_connection_comes_from_the_address_it_was_given() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        for source in [None, Some(Ipv4Addr::new(127, 0, 0, 3))] {
+            let dialled = dial(to, source).await.unwrap();
+            let (_accepted, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer.ip(), source.unwrap_or(Ipv4Addr::LOCALHOST));
+            assert_eq!(peer, dialled.local_addr().unwrap());
+        }
+    }
 }
