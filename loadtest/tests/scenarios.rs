@@ -7,7 +7,8 @@ mod fake;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use fake::{Fake, SECRET};
 use serde_json::Value;
@@ -147,6 +148,25 @@ fn a_server_is_started_for_each_round_and_stopped_after_it() {
     for address in fs::read_to_string(&log).unwrap().lines() {
         assert!(std::net::TcpStream::connect(address).is_err(), "{address} still listens");
     }
+}
+
+#[test]
+fn a_run_that_is_terminated_stops_what_it_started() {
+    let waiting = ["idle", "--connections", "5", "--seconds", "60"];
+    let mut run = Command::new(LOADTEST).args(waiting).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let floor = loop {
+        assert!(Instant::now() < deadline, "no floor was started");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+        if let Some(child) = children.split_whitespace().next() {
+            break format!("/proc/{child}");
+        }
+        std::thread::yield_now();
+    };
+    let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", run.id())]).status().unwrap();
+    assert!(kill.success());
+    assert!(!run.wait().unwrap().success());
+    assert!(!Path::new(&floor).exists(), "{floor} outlives its run");
 }
 
 #[test]
