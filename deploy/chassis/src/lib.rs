@@ -9,3 +9,4 @@ pub mod log;
 pub mod ops;
 pub mod options;
 pub mod problem;
+pub mod process;

@@ -17,7 +17,7 @@ pub const LISTENER: &[OptionSpec] = &[
         kind: Kind::Integer,
         default: "50000",
         help: "How many connections the process holds at once. Whoever comes when all places are taken gets a 503 \
-               with Retry-After.",
+               with Retry-After. Never more than the limit of open files allows.",
     },
     OptionSpec {
         key: "listener.backlog",
