@@ -227,7 +227,7 @@ pub enum Outgoing<'a> {
         node: &'a str,
         /// How often the server pings, in milliseconds.
         heartbeat: u64,
-        /// Whether a token is still expected.
+        /// Whether a token came with the connection; if not, `auth` is expected.
         authenticated: bool,
         /// When it was sent.
         timestamp: Timestamp,
