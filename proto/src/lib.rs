@@ -18,6 +18,7 @@ mod profile;
 mod publication;
 
 pub mod framing;
+pub mod template;
 
 pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};
