@@ -69,6 +69,7 @@ async fn a_channel_follows_its_slot_and_tells_of_the_way() {
         let (mut node, mut number) = (from, 0);
         while !done.load(Ordering::Relaxed) {
             number += 1;
+            log.begin(moving, number);
             publish_somewhere(&cluster, &mut node, moving, number).await;
         }
         (node, number)

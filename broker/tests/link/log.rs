@@ -19,16 +19,35 @@ pub(super) enum Event {
 
 /// Writes everything down.
 #[derive(Default)]
-pub(super) struct Log(Mutex<BTreeMap<String, Vec<Event>>>);
+pub(super) struct Log(Mutex<BTreeMap<String, Story>>);
+
+/// One channel's.
+#[derive(Default)]
+struct Story {
+    events: Vec<Event>,
+    /// The last number whose publication has begun, where the test says so.
+    begun: Option<u64>,
+    /// What that was at each `Subscribed`.
+    begun_before: Vec<Option<u64>>,
+}
 
 impl Log {
-    fn add(&self, channels: &[Channel], event: Event) {
-        let mut log = self.0.lock();
-        channels.iter().for_each(|channel| log.entry(channel.as_str().to_owned()).or_default().push(event));
+    fn add(&self, channel: &str, event: Event) {
+        let mut stories = self.0.lock();
+        let story = stories.entry(channel.to_owned()).or_default();
+        if event == Subscribed {
+            story.begun_before.push(story.begun);
+        }
+        story.events.push(event);
+    }
+
+    /// The message with this number is about to be published.
+    pub(super) fn begin(&self, channel: &Channel, number: u64) {
+        self.0.lock().entry(channel.as_str().to_owned()).or_default().begun = Some(number);
     }
 
     pub(super) fn of(&self, channel: &Channel) -> Vec<Event> {
-        self.0.lock().get(channel.as_str()).cloned().unwrap_or_default()
+        self.0.lock().get(channel.as_str()).map(|story| story.events.clone()).unwrap_or_default()
     }
 
     pub(super) fn is_on(&self, channel: &Channel) -> bool {
@@ -41,24 +60,30 @@ impl Log {
         channels.iter().map(count).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Between a `Subscribed` and the next `Interrupted`, numbers follow each other; frames come at no other time.
+    /// From a `Subscribed` to the next `Interrupted`, every message arrives whose publication begins after the former,
+    /// in order; none arrives at any other time.
     pub(super) fn check(&self) {
-        for (channel, events) in &*self.0.lock() {
-            let (mut on, mut last) = (false, None);
-            for event in events {
+        for (channel, story) in &*self.0.lock() {
+            let (mut on, mut last, mut begun_before) = (false, None, story.begun_before.iter());
+            for event in &story.events {
                 match event {
-                    Subscribed => (on, last) = (true, None),
+                    Subscribed => {
+                        on = true;
+                        last = begun_before.next().unwrap().map(Last::AtMost);
+                    }
                     Interrupted => {
                         assert!(on, "{channel} was interrupted though it was not in force");
                         on = false;
                     }
                     Event::Frame(number) => {
                         assert!(on, "{channel} got {number} though it was not in force");
-                        assert!(
-                            last.is_none_or(|last| last + 1 == *number),
-                            "{channel}: {last:?} then {number}"
-                        );
-                        last = Some(*number);
+                        let follows = match last {
+                            None => true,
+                            Some(Last::AtMost(begun)) => *number <= begun + 1,
+                            Some(Last::Was(last)) => *number == last + 1,
+                        };
+                        assert!(follows, "{channel}: {last:?} then {number}");
+                        last = Some(Last::Was(*number));
                     }
                 }
             }
@@ -66,18 +91,26 @@ impl Log {
     }
 }
 
+/// What came before a frame.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// A subscription, when this was the last publication that had begun.
+    AtMost(u64),
+    /// The frame with this number.
+    Was(u64),
+}
+
 impl Sink for Log {
     fn frame(&self, channel: &str, frame: Frame) {
-        let channel = Channel::parse(channel).unwrap();
-        self.add(&[channel], Event::Frame(frame.step.unwrap().position.offset));
+        self.add(channel, Event::Frame(frame.step.unwrap().position.offset));
     }
 
     fn subscribed(&self, channels: &[Channel]) {
-        self.add(channels, Subscribed);
+        channels.iter().for_each(|channel| self.add(channel.as_str(), Subscribed));
     }
 
     fn interrupted(&self, channels: &[Channel]) {
-        self.add(channels, Interrupted);
+        channels.iter().for_each(|channel| self.add(channel.as_str(), Interrupted));
     }
 
     fn flush(&self) {}
