@@ -316,7 +316,7 @@ impl<'a> Cursor<'a> {
     /// Up to the next line end, which is taken too.
     fn line(&mut self) -> Result<&'a [u8], Stop> {
         let rest = self.input.get(self.at..).unwrap_or_default();
-        let within = rest.get(..self.limits.line.saturating_add(2)).unwrap_or(rest);
+        let within = rest.get(..self.limits.line.saturating_add(1)).unwrap_or(rest);
         match within.iter().position(|byte| *byte == b'\r') {
             Some(end) => match rest.get(end + 1) {
                 Some(b'\n') => {

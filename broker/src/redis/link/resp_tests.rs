@@ -74,6 +74,17 @@ fn what_is_too_much_is_refused_before_it_is_there() {
 }
 
 #[test]
+fn a_line_is_as_long_at_once_as_in_pieces() {
+    let limits = Limits { line: 4, ..Limits::default() };
+    let longest = b"+abcd\r\n";
+    assert_eq!(Parser::new(limits).next(longest), Ok(Some((Item::Reply(Value::Text(b"abcd")), 7))));
+    assert_eq!(Parser::new(limits).next(&longest[..6]), Ok(None), "the line end may yet come");
+    for input in [&b"+abcde\r\n"[..], b"+abcde"] {
+        assert_eq!(Parser::new(limits).next(input), Err(Violation::Limit("line")));
+    }
+}
+
+#[test]
 fn nonsense_is_a_violation() {
     assert_eq!(violation(b"HTTP/1.1 400\r\n"), Violation::Type(b'H'));
     assert_eq!(violation(b":1x\r\n"), Violation::Number);
