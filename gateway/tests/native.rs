@@ -21,7 +21,7 @@ fn config(change: impl FnOnce(&mut Endpoint)) -> GatewayConfig {
 
 #[tokio::test]
 async fn a_room_message_reaches_its_members_and_nobody_else() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (mut ann, mut bob, mut eve) =
         (node.client("ann").await, node.client("bob").await, node.client("eve").await);
     ann.join("lobby").await;
@@ -51,7 +51,7 @@ async fn a_room_message_reaches_its_members_and_nobody_else() {
 
 #[tokio::test]
 async fn a_user_and_everyone_can_be_addressed() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (mut ann, mut ann_again, mut bob) =
         (node.client("ann").await, node.client("ann").await, node.client("bob").await);
     node.publish(&user("ann"), "hello", json!("ann")).await;
@@ -68,7 +68,7 @@ async fn a_user_and_everyone_can_be_addressed() {
 
 #[tokio::test]
 async fn a_token_is_taken_from_each_of_its_places() {
-    let node = Node::start().await;
+    let node = Node::start();
     let token = token("ann", &[]);
     let with = |name: &'static str, value: String| {
         let mut request = node.request("");
@@ -96,7 +96,7 @@ async fn a_token_is_taken_from_each_of_its_places() {
 
 #[tokio::test]
 async fn a_refused_token_closes_with_its_reason() {
-    let node = Node::start().await;
+    let node = Node::start();
     let forged = format!("{}x", token("ann", &[]));
     let expired = token_for("ann", &[], Duration::from_secs(1), now() - 600);
     for (token, code, close, reason) in [
@@ -119,8 +119,7 @@ async fn who_does_not_authenticate_or_outlives_the_token_is_closed() {
     let node = Node::with(
         config(|endpoint| endpoint.auth_timeout = Duration::from_secs(1)),
         ChannelRules::default(),
-    )
-    .await;
+    );
     let mut anonymous = Client::open(node.request("")).await.unwrap();
     let short = token_for("ann", &[], Duration::from_secs(2), now());
     let mut expiring = Client::open(node.request(&format!("?token={short}"))).await.unwrap();
@@ -130,7 +129,7 @@ async fn who_does_not_authenticate_or_outlives_the_token_is_closed() {
 
 #[tokio::test]
 async fn a_refreshed_token_keeps_the_session_and_leaves_what_it_no_longer_allows() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut ann = node.client("ann").await;
     ann.join("lobby").await;
     ann.join("vault").await;
@@ -147,7 +146,7 @@ async fn a_refreshed_token_keeps_the_session_and_leaves_what_it_no_longer_allows
 
 #[tokio::test]
 async fn rights_follow_from_claims_and_membership() {
-    let node = Node::start().await;
+    let node = Node::start();
     let request = node.request(&format!("?token={}", token("ann", &["chat-*"])));
     let mut ann = Client::open(request).await.unwrap();
     ann.expect("welcome").await;
@@ -172,7 +171,7 @@ async fn rights_follow_from_claims_and_membership() {
 
 #[tokio::test]
 async fn a_message_id_counts_once() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (mut ann, mut bob) = (node.client("ann").await, node.client("bob").await);
     bob.join("lobby").await;
     ann.join("lobby").await;
@@ -194,7 +193,7 @@ async fn a_message_id_counts_once() {
 
 #[tokio::test]
 async fn users_are_counted_once_and_leave_with_their_last_session() {
-    let node = Node::start().await;
+    let node = Node::start();
     let (mut ann, mut phone, mut bob) =
         (node.client("ann").await, node.client("ann").await, node.client("bob").await);
     assert_eq!(ann.join("lobby").await["userCount"], 1);
@@ -215,7 +214,7 @@ async fn users_are_counted_once_and_leave_with_their_last_session() {
 
 #[tokio::test]
 async fn a_client_that_comes_back_gets_what_it_missed() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut ann = node.client("ann").await;
     let at = ann.join("lobby").await["position"].clone();
     drop(ann);
@@ -235,7 +234,7 @@ async fn a_client_that_comes_back_gets_what_it_missed() {
 async fn a_place_that_is_gone_is_told_as_a_gap() {
     let keeps = ChannelOptions { history_size: 10, ..ChannelOptions::default_for(Kind::Room) };
     let rules = ChannelRules::new(vec![(Pattern::new("room:*").unwrap(), keeps)]);
-    let node = Node::with(GatewayConfig::default(), rules).await;
+    let node = Node::with(GatewayConfig::default(), rules);
     let mut ann = node.client("ann").await;
     let at = ann.join("short").await["position"].as_str().unwrap().to_owned();
     let mut bob = node.client("bob").await;
@@ -266,7 +265,7 @@ async fn a_place_that_is_gone_is_told_as_a_gap() {
 
 #[tokio::test]
 async fn history_can_be_paged() {
-    let node = Node::start().await;
+    let node = Node::start();
     for n in 0..5 {
         node.publish(&room("lobby"), "e", json!(n)).await;
     }
@@ -282,7 +281,7 @@ async fn history_can_be_paged() {
 
 #[tokio::test]
 async fn rubbish_is_answered_and_survived() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut ann = node.client("ann").await;
     for text in
         ["", "{", "[]", "null", "{\"type\":1}", "{\"type\":\"nonsense\"}", "\u{0}", "{\"type\":\"join\"}"]
@@ -304,8 +303,7 @@ async fn what_is_no_handshake_gets_a_clear_answer() {
     let node = Node::with(
         config(|endpoint| endpoint.origins = Origins::new(&["https://app.example".to_owned()]).unwrap()),
         ChannelRules::default(),
-    )
-    .await;
+    );
     let status = async |request| match Client::open(request).await {
         Err(Error::Http(response)) => response.status().as_u16(),
         other => panic!("a refusal, not {:?}", other.map(|_| ())),
@@ -323,7 +321,7 @@ async fn what_is_no_handshake_gets_a_clear_answer() {
 
 #[tokio::test]
 async fn a_draining_node_sends_its_clients_away_and_takes_no_more() {
-    let node = Node::start().await;
+    let node = Node::start();
     let mut clients = Vec::new();
     for n in 0..5 {
         clients.push(node.client(&format!("u{n}")).await);
@@ -356,7 +354,7 @@ async fn flooded(max_lag: Duration) -> (Node, Client) {
         endpoint.queue_bytes = 64 * 1024;
         endpoint.max_lag = max_lag;
     });
-    let node = Node::with(limits, rules).await;
+    let node = Node::with(limits, rules);
     let (mut slow, mut quick) = (node.client("slow").await, node.client("quick").await);
     slow.join("flood").await;
     quick.join("flood").await;
@@ -382,9 +380,9 @@ async fn a_client_that_does_not_read_for_a_while_loses_nothing() {
 
 #[tokio::test]
 async fn a_client_that_reads_too_slowly_is_closed_and_resumes_elsewhere() {
-    let (node, mut slow) = flooded(Duration::from_secs(1)).await;
+    let (node, mut slow) = flooded(Duration::from_secs(2)).await;
     let deadline = std::time::Instant::now() + support::PATIENCE;
-    while node.metric("gateway_connections") > 1.0 {
+    while node.metric("gateway_connections") > 0.0 {
         assert!(std::time::Instant::now() < deadline, "the slow client is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

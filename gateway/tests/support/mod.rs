@@ -55,16 +55,16 @@ impl Drop for Node {
 
 impl Node {
     /// One node alone.
-    pub async fn start() -> Self {
-        Self::with(GatewayConfig::default(), ChannelRules::default()).await
+    pub fn start() -> Self {
+        Self::with(GatewayConfig::default(), ChannelRules::default())
     }
 
-    pub async fn with(config: GatewayConfig, rules: ChannelRules) -> Self {
+    pub fn with(config: GatewayConfig, rules: ChannelRules) -> Self {
         let broker = MemoryBroker::new(&Store::default(), NodeId::new("node-1").unwrap());
-        Self::on(Arc::new(broker), config, rules).await
+        Self::on(Arc::new(broker), config, rules)
     }
 
-    pub async fn on(broker: Arc<dyn Broker>, config: GatewayConfig, rules: ChannelRules) -> Self {
+    pub fn on(broker: Arc<dyn Broker>, config: GatewayConfig, rules: ChannelRules) -> Self {
         let registry = Registry::new();
         let key = Key::from_secret(Algorithm::Hs256, &SECRET.into(), None).unwrap();
         let verifier = Arc::new(Verifier::new(Rules::default(), Keys::new(vec![key])));
