@@ -19,6 +19,7 @@ mod publisher;
 mod refusal;
 mod request;
 mod response;
+pub mod webhook;
 
 use std::sync::Arc;
 
