@@ -168,6 +168,25 @@ async fn a_user_with_few_rights_gets_what_it_may_have() {
     assert_eq!(link.health().channels, 100);
 }
 
+#[tokio::test]
+async fn a_link_with_tls_logs_in_and_comes_back() {
+    let rules = "+subscribe +unsubscribe resetchannels &sb:*".to_owned();
+    let access = Access::User { name: "app".to_owned(), password: "secret".to_owned(), rules };
+    let redis = Standalone::start(Options { access, tls: true, ..Options::default() }).await.unwrap();
+    let authority = redis.home().join("authority.pem");
+    std::fs::write(&authority, redis.ca_pem().unwrap()).unwrap();
+    let (link, log) = link_at(&format!("{}?ca={}", redis.url(), authority.display()));
+    let rooms = rooms(1000);
+    link.subscribe(&rooms);
+    all_on(&log, &rooms).await;
+    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
+    until("it is told", PATIENCE, || async { Ok(log.interruptions(&rooms) == [1]) }).await.unwrap();
+    all_on(&log, &rooms).await;
+    publish(&redis, &rooms[999], 1).await;
+    got(&log, &rooms[999], 1).await;
+    log.check();
+}
+
 /// Panics at the first frame.
 #[derive(Default)]
 struct Clumsy {
