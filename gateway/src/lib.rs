@@ -35,6 +35,7 @@ use axum::extract::{Request, State};
 use axum::routing::get;
 use broker::Broker;
 use chassis::auth::Verifier;
+use chassis::ops::Report;
 use prometheus::Registry;
 use proto::{ChannelRules, NodeId};
 use tokio_util::task::AbortOnDropHandle;
@@ -120,5 +121,14 @@ impl Gateway {
     pub async fn drain(&self, window: Duration) {
         self.node.drain.begin();
         self.node.pulse.drain(window, self.reconnect_window).await;
+    }
+}
+
+/// What `/health` says of the broker. Without subscriptions clients stay, and miss nothing that they are not given later.
+pub fn broker_report(health: broker::Health) -> Report {
+    match (health.commands, health.subscriptions) {
+        (true, true) => Report::ok(),
+        (true, false) => Report::degraded("a subscription connection is being made again; messages are late"),
+        (false, _) => Report::down("Redis does not answer; clients stay, and catch up when it is back"),
     }
 }

@@ -1,2 +1,74 @@
-//! Gateway, fanout and broker in one process.
-fn main() {}
+//! The whole product in one process: gateway, fanout and a broker in memory, or in a Redis if one is named.
+//!
+//! Without keys to check tokens by it is a development mode: it makes a secret of its own, prints a token, and serves a
+//! page to try things on.
+
+mod config;
+mod development;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use broker::Broker;
+use broker::memory::{MemoryBroker, Store};
+use broker::redis::RedisBroker;
+use chassis::auth::{API_KEYS, AUTH};
+use chassis::options::CHANNELS;
+use chassis::process::{self, Process, Program};
+use fanout::{Callers, Fanout};
+use gateway::{Gateway, broker_report};
+
+use config::Config;
+use development::Development;
+
+const PROGRAM: Program = Program {
+    name: "standalone",
+    about: "Switchboard in one process: clients connect to it, backends publish through it.",
+    options: &[gateway::OPTIONS, fanout::OPTIONS, AUTH, API_KEYS, CHANNELS],
+};
+
+fn main() -> ExitCode {
+    process::run(&PROGRAM, std::env::args_os(), Config::from_options, serve)
+}
+
+async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
+    let node = process.common.node.clone();
+    let broker: Arc<dyn Broker> = match config.redis {
+        Some(redis) => Arc::new(
+            RedisBroker::connect(redis, node.clone()).await.context("cannot use Redis (option redis)")?,
+        ),
+        None => Arc::new(MemoryBroker::new(&Store::new(), node.clone())),
+    };
+    let fetched = Arc::clone(&config.verifier);
+    let ended = process.lifecycle.ended();
+    tokio::spawn(async move { fetched.run(ended).await });
+
+    let path = config.gateway.endpoints.first().map(|endpoint| endpoint.path.clone()).unwrap_or_default();
+    let verifier = Arc::clone(&config.verifier);
+    let channels = config.channels.clone();
+    let gateway =
+        Gateway::new(config.gateway, &node, Arc::clone(&broker), verifier, channels, &process.registry)?;
+    let callers = Callers::new(config.verifier, config.keys);
+    let fanout =
+        Fanout::new(config.fanout, Arc::clone(&broker), callers, config.channels, &process.registry)?;
+
+    let seen = Arc::clone(&broker);
+    let operations = process.operations()?.check("broker", move || broker_report(seen.health()));
+    let server = process.bind(operations)?;
+    let mut router = Router::new().merge(gateway.router()).merge(fanout.router());
+    if let Some(minter) = config.development {
+        let development = Development::new(&minter, server.address(), &path)?;
+        development.announce();
+        router = router.merge(development.router());
+    }
+    tracing::info!(address = %server.address(), node = node.as_str(), "standalone listens");
+    process.lifecycle.serve();
+
+    let lifecycle = process.lifecycle.clone();
+    let drained = async { gateway.drain(lifecycle.draining().await).await };
+    server.serve(router, drained).await;
+    broker.close().await;
+    Ok(())
+}
