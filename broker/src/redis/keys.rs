@@ -3,7 +3,7 @@
 //! Everything about one channel carries the hash tag `{<canonical channel>}`, so that one script in one slot of a cluster
 //! sees it all. Names cannot hold braces ([`proto::Channel`], [`proto::NodeId`]), so a tag cannot be left.
 
-use proto::{Channel, NodeId};
+use proto::Channel;
 
 use crate::IdempotencyKey;
 
@@ -59,8 +59,8 @@ impl Keys {
     }
 
     /// The field of [`holds`](Self::holds) for one user of one node.
-    pub(super) fn note(node: &NodeId, user: &str) -> String {
-        [node.as_str(), "/", user].concat()
+    pub(super) fn note(node: &str, user: &str) -> String {
+        [node, "/", user].concat()
     }
 
     fn of(&self, channel: &Channel, suffix: &str) -> String {

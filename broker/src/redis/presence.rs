@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fred::interfaces::{HashesInterface, KeysInterface};
 use fred::types::scripts::Script;
-use fred::types::{Expiration, Value};
+use fred::types::{Expiration, SetOptions, Value};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, PresenceEntry, Profile, UserId};
@@ -52,19 +52,29 @@ struct Note {
     profile: Option<Profile>,
 }
 
+/// What this node is called in notes: its name and a random number, drawn anew whenever its lease was lost. Notes of an
+/// earlier life, also of an earlier process of the same name, are those of a dead node.
+type Life = Arc<str>;
+
 /// Presence as this node sees and makes it.
 #[derive(Clone)]
 pub(super) struct Present {
     commands: Commands,
     keys: Keys,
     node: NodeId,
+    life: Arc<Mutex<Life>>,
     roll: Arc<Mutex<Roll>>,
     nodes: Arc<Mutex<Nodes>>,
 }
 
 impl Present {
     pub(super) fn new(commands: Commands, keys: Keys, node: NodeId) -> Self {
-        Self { commands, keys, node, roll: Arc::default(), nodes: Arc::default() }
+        let life = Arc::new(Mutex::new(new_life(&node)));
+        Self { commands, keys, node, life, roll: Arc::default(), nodes: Arc::default() }
+    }
+
+    fn life(&self) -> Life {
+        self.life.lock().clone()
     }
 
     pub(super) async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
@@ -81,8 +91,12 @@ impl Present {
     pub(super) async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
         // Where this fails the wish stands, and the next renewals go on trying.
         self.roll.lock().wish(channel, user, Wish::Absent);
-        self.remove(channel, &[Keys::note(&self.node, user.as_str())]).await?;
-        self.roll.lock().removed(channel, user);
+        self.remove_all(channel, &self.life(), vec![user]).await?;
+        // Who came back meanwhile may have been noted before being removed.
+        let back = self.roll.lock().entry(channel, user);
+        if let Some(entry) = back {
+            self.note(channel, &[(user.clone(), entry)]).await?;
+        }
         Ok(())
     }
 
@@ -151,7 +165,8 @@ impl Present {
         {
             let seen = self.nodes.lock();
             // What this node notes is true, whatever became of its lease.
-            for node in nodes.iter().filter(|node| *node != self.node.as_str()) {
+            let own = self.life();
+            for node in nodes.iter().filter(|node| node.as_str() != &*own) {
                 match seen.alive(node, now) {
                     Some(true) => {}
                     Some(false) => dead.push(node.as_str()),
@@ -190,11 +205,40 @@ impl Present {
         channel: &Channel,
         users: &[(UserId, String)],
     ) -> Result<(u64, Vec<String>), Unavailable> {
-        let mut arguments: Vec<Value> = vec![self.node.as_str().into(), millis(NOTES).into()];
+        let life = self.life();
+        let mut arguments: Vec<Value> = vec![life.as_ref().into(), millis(NOTES).into()];
         for (user, entry) in users {
             arguments.extend([user.as_str().into(), entry.as_str().into()]);
         }
-        self.commands.script(Repeat::Harmless, &HOLD, &self.notes(channel), |_| arguments.clone()).await
+        let keys = self.notes(channel);
+        let noted = self.commands.script(Repeat::Harmless, &HOLD, &keys, |_| arguments.clone()).await?;
+        // Whoever left meanwhile may have been removed before being noted.
+        let left = {
+            let roll = self.roll.lock();
+            users
+                .iter()
+                .map(|(user, _)| user)
+                .filter(|user| roll.entry(channel, user).is_none())
+                .collect::<Vec<_>>()
+        };
+        if !left.is_empty() {
+            self.remove_all(channel, &life, left).await?;
+        }
+        Ok(noted)
+    }
+
+    /// Removes what this node noted about users.
+    async fn remove_all(
+        &self,
+        channel: &Channel,
+        life: &str,
+        users: Vec<&UserId>,
+    ) -> Result<(), Unavailable> {
+        let notes = users.iter().map(|user| Keys::note(life, user.as_str())).collect::<Vec<_>>();
+        self.remove(channel, &notes).await?;
+        let mut roll = self.roll.lock();
+        users.into_iter().for_each(|user| roll.removed(channel, user));
+        Ok(())
     }
 
     async fn remove(&self, channel: &Channel, notes: &[String]) -> Result<(), Unavailable> {
@@ -212,23 +256,22 @@ impl Present {
         [self.keys.holds(channel), self.keys.users(channel), self.keys.nodes(channel)]
     }
 
-    /// Renews the lease and a part of the notes; all of them if the lease was lost, since then the notes may be, too.
+    /// Renews the lease and a part of the notes. With the lease the notes are lost, and a new life notes all of them.
     pub(super) async fn renew(&self) -> Result<(), Unavailable> {
-        let key = self.keys.lease(self.node.as_str());
-        let before: Option<String> = self
-            .commands
-            .run(Repeat::Harmless, |client, _| {
-                let key = key.clone();
-                let life = Expiration::PX(LEASE.as_millis() as i64);
-                async move { client.set(key, "1", Some(life), None, true).await }
-            })
-            .await?;
+        let lived = self.live(&self.life(), SetOptions::XX).await?;
+        if !lived {
+            let life = new_life(&self.node);
+            self.live(&life, SetOptions::NX).await?;
+            *self.life.lock() = life;
+        }
         let due = {
             let mut roll = self.roll.lock();
-            if before.is_none() {
-                roll.all_due();
+            if lived {
+                roll.take_due(ROUNDS)
+            } else {
+                roll.begin_anew();
+                roll.take_due(1)
             }
-            roll.take_due(if before.is_none() { 1 } else { ROUNDS })
         };
         let mut noted = stream::iter(due)
             .map(|(channel, wishes)| async move { self.settle(&channel, wishes).await })
@@ -243,6 +286,20 @@ impl Present {
         outcome
     }
 
+    /// Sets the lease of a life, if it exists or if it does not. Says whether it was set.
+    async fn live(&self, life: &str, only: SetOptions) -> Result<bool, Unavailable> {
+        let key = self.keys.lease(life);
+        let set: Option<String> = self
+            .commands
+            .run(Repeat::Harmless, |client, _| {
+                let (key, only) = (key.clone(), only.clone());
+                let lasting = Expiration::PX(LEASE.as_millis() as i64);
+                async move { client.set(key, "1", Some(lasting), Some(only), false).await }
+            })
+            .await?;
+        Ok(set.is_some())
+    }
+
     /// Makes true what is wished about a channel.
     async fn settle(&self, channel: &Channel, wishes: Vec<(UserId, Wish)>) -> Result<(), Unavailable> {
         let (mut present, mut absent) = (Vec::new(), Vec::new());
@@ -252,9 +309,9 @@ impl Present {
                 Wish::Absent => absent.push(user),
             }
         }
-        let notes = absent.iter().map(|user| Keys::note(&self.node, user.as_str())).collect::<Vec<_>>();
-        self.remove(channel, &notes).await?;
-        absent.iter().for_each(|user| self.roll.lock().removed(channel, user));
+        if !absent.is_empty() {
+            self.remove_all(channel, &self.life(), absent.iter().collect()).await?;
+        }
         for present in present.chunks(NOTES_AT_ONCE) {
             self.note(channel, present).await?;
         }
@@ -263,7 +320,7 @@ impl Present {
 
     /// Ends the lease: what this node noted is void at once.
     pub(super) async fn end(&self) -> Result<(), Unavailable> {
-        let key = self.keys.lease(self.node.as_str());
+        let key = self.keys.lease(&self.life());
         self.commands
             .run(Repeat::Harmless, |client, _| {
                 let key = key.clone();
@@ -271,6 +328,11 @@ impl Present {
             })
             .await
     }
+}
+
+/// Holds no `/`, as no name does: in a note, that ends the life.
+fn new_life(node: &NodeId) -> Life {
+    format!("{node}~{:016x}", rand::random::<u64>()).into()
 }
 
 /// Reads `<number of nodes>:<entry>`. What another version wrote is passed over.

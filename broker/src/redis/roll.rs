@@ -40,6 +40,23 @@ impl Roll {
         }
     }
 
+    /// What should be noted about the user.
+    pub(super) fn entry(&self, channel: &Channel, user: &UserId) -> Option<String> {
+        match self.channels.get(channel)?.get(user)? {
+            Wish::Present(entry) => Some(entry.clone()),
+            Wish::Absent => None,
+        }
+    }
+
+    /// No note stands any more: absences are true, and every channel is due.
+    pub(super) fn begin_anew(&mut self) {
+        self.channels.retain(|_, users| {
+            users.retain(|_, wish| *wish != Wish::Absent);
+            !users.is_empty()
+        });
+        self.all_due();
+    }
+
     /// Makes every channel due.
     pub(super) fn all_due(&mut self) {
         self.due = self.channels.keys().cloned().collect();
@@ -149,6 +166,18 @@ mod tests {
         assert_eq!(roll.take_due(1), vec![(room("a"), vec![(user.clone(), Wish::Absent)])]);
         roll.removed(&room("a"), &user);
         assert!(roll.take_due(1).is_empty());
+    }
+
+    #[test]
+    fn a_new_life_owes_no_absence() {
+        let (mut roll, user) = (Roll::default(), UserId::new("u").unwrap());
+        roll.wish(&room("a"), &user, present());
+        roll.wish(&room("b"), &user, Wish::Absent);
+        assert_eq!(roll.entry(&room("a"), &user).as_deref(), Some("{}"));
+        assert_eq!(roll.entry(&room("b"), &user), None);
+        roll.begin_anew();
+        assert_eq!(roll.take_due(1), vec![(room("a"), vec![(user.clone(), present())])]);
+        assert_eq!(roll.channels.len(), 1);
     }
 
     #[test]

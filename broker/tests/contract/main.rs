@@ -82,7 +82,8 @@ macro_rules! contract {
                 channels_have_their_own_members,
                 many_users_come_at_once,
                 a_closed_node_holds_nobody,
-                a_node_that_vanished_is_forgotten,
+                nodes_that_vanished_are_forgotten_even_if_one_comes_back_under_its_name,
+                the_last_word_counts_even_if_nobody_waited_for_the_one_before,
             }
         }
     )*};

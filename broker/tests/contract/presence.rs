@@ -103,15 +103,36 @@ pub(crate) async fn a_closed_node_holds_nobody(world: &World) {
     assert_eq!(a.present(&room, 1).await.unwrap().users.len(), 1);
 }
 
-pub(crate) async fn a_node_that_vanished_is_forgotten(world: &World) {
+pub(crate) async fn nodes_that_vanished_are_forgotten_even_if_one_comes_back_under_its_name(world: &World) {
     let (a, b) = world.two().await;
-    let room = world.room("r");
-    a.hold(&room, &member("ann")).await.unwrap();
-    b.hold(&room, &member("bob")).await.unwrap();
-    assert_eq!(who(&a, &room).await, ["ann", "bob"]);
-    drop(b);
-    until("its users are gone", || async { who(&a, &room).await == ["ann"] }).await;
-    assert_eq!(a.hold(&room, &member("ann")).await.unwrap(), 1);
+    let (c, room) = (world.node("c").await, world.room("r"));
+    for (node, user) in [(&a, "ann"), (&b, "bob"), (&c, "cat")] {
+        node.hold(&room, &member(user)).await.unwrap();
+    }
+    drop((b, c));
+    let b = world.node("b").await;
+    b.hold(&room, &member("dan")).await.unwrap();
+    until("who was there before is gone", || async { who(&a, &room).await == ["ann", "dan"] }).await;
+    assert_eq!(who(&b, &room).await, ["ann", "dan"]);
+    assert_eq!(a.hold(&room, &member("ann")).await.unwrap(), 2);
+}
+
+pub(crate) async fn the_last_word_counts_even_if_nobody_waited_for_the_one_before(world: &World) {
+    let a = world.node("a").await;
+    let (left, stayed) = (world.room("left"), world.room("stayed"));
+    let users = (0..100).map(|number| member(&number.to_string())).collect::<Vec<_>>();
+    for user in &users {
+        let (held, released) = tokio::join!(a.hold(&left, user), a.release(&left, &user.user));
+        held.and(released.map(|()| 0)).unwrap();
+        let (released, held) = tokio::join!(a.release(&stayed, &user.user), a.hold(&stayed, user));
+        held.and(released.map(|()| 0)).unwrap();
+    }
+    let outcome = || async {
+        let left = a.present(&left, 1000).await.unwrap().count;
+        let stayed = a.present(&stayed, 1000).await.unwrap().count;
+        (left, stayed) == (0, 100)
+    };
+    until("those who left are gone, and those who stayed are there", outcome).await;
 }
 
 fn id(user: &str) -> UserId {
