@@ -181,7 +181,7 @@ impl Api {
     /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
     async fn take_in(&self, request: Request) -> Result<(Caller, HeaderMap, Bytes), Refusal> {
         let (head, body) = request.into_parts();
-        let caller = self.callers.identify(bearer(&head.headers)?, &self.config, now())?;
+        let caller = self.callers.identify(bearer(&head.headers)?, &self.config, now()).await?;
         require_json(&head.headers)?;
         Ok((caller, head.headers, read_body(body, self.config.max_body).await?))
     }

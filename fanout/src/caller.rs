@@ -38,7 +38,7 @@ impl Callers {
     }
 
     /// Who presents this credential, if they may publish at all.
-    pub(crate) fn identify(
+    pub(crate) async fn identify(
         &self,
         credential: &str,
         config: &FanoutConfig,
@@ -49,7 +49,7 @@ impl Callers {
             may_publish(&key.scopes, config)?;
             Ok(Caller::with_key(key, config))
         } else {
-            let identity = self.tokens.verify(credential, now.0 / 1000)?;
+            let identity = self.tokens.verify_or_refresh(credential, now.0 / 1000).await?;
             may_publish(&identity.scopes, config)?;
             Ok(Caller::with_token(identity, config))
         }

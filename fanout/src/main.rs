@@ -1,4 +1,4 @@
-//! The fanout service as a process of its own.
+//! The fanout process: backends publish here, over HTTP, and Redis carries it to the gateways.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,67 +6,82 @@ use std::sync::Arc;
 use anyhow::Context;
 use broker::Broker;
 use broker::redis::{RedisBroker, RedisConfig};
-use chassis::auth::{API_KEYS, AUTH, ApiKeys, AuthConfig, Verifier};
+use chassis::auth::{API_KEYS, AUTH, ApiKeys, AuthConfig, Keys, Rules, Verifier};
 use chassis::ops::Report;
 use chassis::options::{CHANNELS, Loaded, OptionsError, channels};
+use chassis::problem::with_problems;
 use chassis::process::{self, CommonConfig, Process, Program};
 use proto::ChannelRules;
 use switchboard_fanout::{Callers, Fanout, FanoutConfig, OPTIONS};
 
 const PROGRAM: Program = Program {
     name: "fanout",
-    about: "Takes messages from backends over HTTP, and publishes them to the clients of all gateways.",
+    about: "Takes publications from backends over HTTP, and passes them through Redis to the clients of every gateway.",
     options: &[OPTIONS, AUTH, API_KEYS, CHANNELS],
 };
-
-struct Config {
-    fanout: FanoutConfig,
-    redis: RedisConfig,
-    verifier: Arc<Verifier>,
-    keys: Arc<ApiKeys>,
-    channels: ChannelRules,
-}
 
 fn main() -> ExitCode {
     process::run(&PROGRAM, std::env::args_os(), Config::from_options, serve)
 }
 
+/// What the options mean.
+struct Config {
+    redis: RedisConfig,
+    fanout: FanoutConfig,
+    rules: ChannelRules,
+    verifier: Arc<Verifier>,
+    keys: Arc<ApiKeys>,
+    warnings: Vec<String>,
+}
+
 impl Config {
     fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let redis = CommonConfig::from_options(loaded)?.redis;
-        let mistake = |message: String| OptionsError::Invalid(vec![loaded.mistake("redis", message)]);
-        let url = redis.ok_or_else(|| mistake("is missing: it is the way to the gateways".to_owned()))?;
+        let wrong = |message: String| OptionsError::Invalid(vec![loaded.mistake("redis", message)]);
+        let redis = CommonConfig::from_options(loaded)?
+            .redis
+            .ok_or_else(|| wrong("must be given: through Redis the gateways get what is published".into()))?;
+        let redis = RedisConfig::parse(redis.expose()).map_err(|error| wrong(error.to_string()))?;
+        let keys = ApiKeys::from_options(loaded)?;
+        let auth = AuthConfig::from_options(loaded)?;
+        let warnings = auth.warnings();
+        let verifier = if auth.has_keys() || keys.is_empty() {
+            auth.verifier()?
+        } else {
+            // Backends with API keys alone: no token is good.
+            Verifier::new(Rules::default(), Keys::default())
+        };
         Ok(Self {
+            redis,
             fanout: FanoutConfig::from_options(loaded)?,
-            redis: RedisConfig::parse(url.expose()).map_err(|error| mistake(error.to_string()))?,
-            verifier: Arc::new(AuthConfig::from_options(loaded)?.verifier()?),
-            keys: Arc::new(ApiKeys::from_options(loaded)?),
-            channels: channels(loaded)?,
+            rules: channels(loaded)?,
+            verifier: Arc::new(verifier),
+            keys: Arc::new(keys),
+            warnings,
         })
     }
 }
 
 async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
-    let Config { fanout, redis, verifier, keys, channels } = config;
-    let node = process.common.node.clone();
-    let broker: Arc<dyn Broker> =
-        Arc::new(RedisBroker::connect(redis, node.clone()).await.context("cannot use Redis (option redis)")?);
-    let fetched = Arc::clone(&verifier);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let broker = RedisBroker::connect(config.redis, process.common.node.clone());
+    let broker: Arc<dyn Broker> = Arc::new(broker.await.context("cannot use Redis (option redis)")?);
+    let verifier = Arc::clone(&config.verifier);
     let ended = process.lifecycle.ended();
-    tokio::spawn(async move { fetched.run(ended).await });
-    let callers = Callers::new(verifier, keys);
-    let fanout = Fanout::new(fanout, Arc::clone(&broker), callers, channels, &process.registry)?;
+    tokio::spawn(async move { verifier.run(ended).await });
+    let callers = Callers::new(config.verifier, config.keys);
+    let fanout = Fanout::new(config.fanout, Arc::clone(&broker), callers, config.rules, &process.registry)?;
 
-    let seen = Arc::clone(&broker);
-    let operations = process.operations()?.check("redis", move || match seen.health().commands {
-        true => Report::ok(),
-        false => Report::down("Redis does not answer; messages are refused until it does"),
-    });
+    let health = Arc::clone(&broker);
+    let operations = process.operations()?.check("redis", move || redis(health.health().commands));
     let server = process.bind(operations)?;
-    tracing::info!(address = %server.address(), node = node.as_str(), "fanout listens");
     process.lifecycle.serve();
-
-    server.serve(fanout.router(), std::future::ready(())).await;
+    server.serve(with_problems(fanout.router()), std::future::ready(())).await;
     broker.close().await;
     Ok(())
+}
+
+fn redis(answers: bool) -> Report {
+    if answers { Report::ok() } else { Report::down("Redis does not answer; publishing fails") }
 }

@@ -8,11 +8,16 @@ use chassis::auth::{
     API_KEYS, Algorithm, ApiKeys, Grant, Key, Keys, Minter, NewApiKey, Rules, Scopes, Verifier,
 };
 use proto::{Tenant, UserId};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use switchboard_fanout::Callers;
 
 static SECRET: LazyLock<SecretString> = LazyLock::new(|| "a secret that only these tests have".into());
 static KEY: LazyLock<NewApiKey> = LazyLock::new(|| NewApiKey::new().unwrap());
+
+/// The secret that signs the tokens.
+pub fn secret() -> &'static str {
+    SECRET.expose_secret()
+}
 
 pub fn callers() -> Callers {
     let key = Key::from_secret(Algorithm::Hs256, &SECRET, None).unwrap();

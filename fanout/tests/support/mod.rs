@@ -1,6 +1,6 @@
 //! An API over a broker that does as it is told.
 // Each test file takes the part that it needs.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod credentials;
 
@@ -23,7 +23,7 @@ use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
 
-pub use credentials::credential;
+pub use credentials::{credential, secret};
 
 /// How the broker behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
