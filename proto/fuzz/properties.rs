@@ -1,7 +1,7 @@
 //! What holds for each decoder whatever the bytes, for the fuzz targets and for the tests that replay their seeds.
 
 use serde_json::Value;
-use switchboard_proto::framing::native;
+use switchboard_proto::framing::{engineio, native, socketio};
 use switchboard_proto::{
     Channel, Command, EventName, Invalid, MessageId, Outgoing, Pattern, Position, Publication, Request, Room,
     Tenant, UserId,
@@ -30,6 +30,39 @@ fn decoded(text: &str, result: Result<Request, Invalid>) {
             let Ok(frame) = serde_json::from_str::<Value>(&frame) else { panic!("{frame} is not JSON") };
             assert_eq!(frame["code"], invalid.code.as_str());
         }
+    }
+}
+
+/// An Engine.IO body is read or refused; what was read is written and read again as the same.
+pub(crate) fn engineio(input: &[u8]) {
+    let Ok(body) = std::str::from_utf8(input) else { return };
+    let Ok(packets) = engineio::decode_payload(body).collect::<Result<Vec<_>, _>>() else { return };
+    let mut written = engineio::Payload::default();
+    for packet in &packets {
+        match packet {
+            engineio::Packet::Binary(bytes) => written.push_binary(bytes),
+            text => written.push_text(&text.to_text()),
+        }
+    }
+    let written = written.into_string();
+    let again: Result<Vec<_>, _> = engineio::decode_payload(&written).collect();
+    assert_eq!(again, Ok(packets));
+}
+
+/// A Socket.IO packet is read or refused; what was read is written as something that is read as the same, and cannot
+/// be taken for two packets.
+pub(crate) fn socketio(input: &[u8]) {
+    const MOST: usize = 10;
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(packet) = socketio::Packet::decode(text, MOST) else { return };
+    let written = packet.to_text();
+    assert!(!written.contains(engineio::SEPARATOR), "{written} falls apart");
+    match socketio::Packet::decode(&written, MOST) {
+        Ok(again) => assert_eq!(format!("{again:?}"), format!("{packet:?}")),
+        Err(error) => panic!("{written}: {error}"),
+    }
+    if let socketio::Body::Event { arguments, .. } = packet.body {
+        assert!(socketio::event_name(arguments).is_ok(), "an event has a name");
     }
 }
 

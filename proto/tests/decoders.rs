@@ -44,6 +44,16 @@ fn native_frames_are_decoded_or_refused() {
 }
 
 #[test]
+fn engineio_bodies_are_decoded_or_refused() {
+    hold("engineio", properties::engineio);
+}
+
+#[test]
+fn socketio_packets_are_decoded_or_refused() {
+    hold("socketio", properties::socketio);
+}
+
+#[test]
 fn names_are_accepted_as_they_are_or_refused() {
     hold("names", properties::names);
 }
