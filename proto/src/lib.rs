@@ -8,6 +8,7 @@
 
 mod channel;
 mod close;
+mod cursor;
 mod error;
 mod message;
 mod name;
@@ -22,6 +23,7 @@ pub mod template;
 
 pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};
+pub use cursor::Cursor;
 pub use error::ErrorCode;
 pub use message::{
     About, Action, Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::cursor::Cursor;
 use crate::error::ErrorCode;
 use crate::name::{EventName, MessageId, Room, SessionId, UserId};
 use crate::position::Position;
@@ -57,6 +58,9 @@ pub enum Command {
     Auth {
         /// A JWT.
         token: String,
+        /// The last positions seen of the channels that a session listens to by itself; what came after them is
+        /// delivered first.
+        since: Cursor,
     },
     /// Replace the token before it runs out.
     Refresh {

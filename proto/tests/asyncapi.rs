@@ -109,7 +109,10 @@ fn raw(value: &Value) -> Box<RawValue> {
 /// What a decoded request says, as the frame that would say just that.
 fn as_frame(request: &Request) -> Value {
     let mut frame = match &request.command {
-        Command::Auth { token } | Command::Refresh { token } => json!({ "token": token }),
+        Command::Auth { token, since } => {
+            json!({ "token": token, "since": Some(since.to_string()).filter(|text| !text.is_empty()) })
+        }
+        Command::Refresh { token } => json!({ "token": token }),
         Command::Join { room, since } => json!({ "room": room, "since": since }),
         Command::Leave { room } | Command::Presence { room } => json!({ "room": room }),
         Command::Publish { room, event, data, message_id, ephemeral } => json!({

@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::cursor::Cursor;
 use crate::error::ErrorCode;
 use crate::message::{
     Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId, SessionInfo,
 };
 use crate::name::{EventName, MessageId, NameError, Room, UserId};
-use crate::position::Position;
+use crate::position::{Position, PositionError};
 use crate::profile::Profile;
 use crate::publication::{Publication, Timestamp};
 
@@ -83,7 +84,7 @@ type Refusal = (ErrorCode, String);
 impl Incoming<'_> {
     fn command(self) -> Result<Command, Refusal> {
         Ok(match self.kind.as_ref() {
-            "auth" => Command::Auth { token: required(self.token, "token")? },
+            "auth" => Command::Auth { since: self.cursor()?, token: required(self.token, "token")? },
             "refresh" => Command::Refresh { token: required(self.token, "token")? },
             "join" => Command::Join { room: self.room()?, since: self.since()? },
             "leave" => Command::Leave { room: self.room()? },
@@ -108,13 +109,19 @@ impl Incoming<'_> {
         name("room", required(self.room.as_deref(), "room")?, Room::new)
     }
 
+    /// The position of one channel.
     fn since(&self) -> Result<Option<Position>, Refusal> {
-        match self.since.as_deref().map(str::parse) {
-            None => Ok(None),
-            Some(Ok(position)) => Ok(Some(position)),
-            Some(Err(error)) => Err((ErrorCode::InvalidPosition, format!("since {error}"))),
-        }
+        self.since.as_deref().map(str::parse).transpose().map_err(bad_position)
     }
+
+    /// The positions of several channels.
+    fn cursor(&self) -> Result<Cursor, Refusal> {
+        self.since.as_deref().map_or(Ok(Cursor::default()), str::parse).map_err(bad_position)
+    }
+}
+
+fn bad_position(error: PositionError) -> Refusal {
+    (ErrorCode::InvalidPosition, format!("since {error}"))
 }
 
 fn required<T>(field: Option<T>, name: &str) -> Result<T, Refusal> {
