@@ -1,9 +1,9 @@
 # `make test` installs what the tests need and runs them all; the other targets are its parts.
-.PHONY: test tools lint unit
+.PHONY: test tools lint unit e2e deny
 
-test: tools lint unit
+test: tools lint unit e2e
 
-# Servers that tests start as plain processes, and the redistributable parts around them.
+# What tests start or drive: a Redis, a load balancer, a browser, a client library.
 tools:
 	@deploy/tests/install-tools
 
@@ -13,3 +13,13 @@ lint:
 
 unit:
 	cargo test --workspace
+
+# The built programs as clients, backends and operators meet them.
+e2e: tools
+	cargo build --workspace --bins
+	cd deploy/tests/e2e && npm --silent test
+
+# Licences, advisories and doubles of dependencies. Not a part of `make test`, because its tool takes minutes to
+# build: cargo install --locked cargo-deny
+deny:
+	cargo deny check
