@@ -1,8 +1,9 @@
-//! Load scenarios with their floor.
+//! Load scenarios with their floor, and faults with their proof.
 
 #![forbid(unsafe_code)]
 
 pub mod audience;
+pub mod chaos;
 pub mod checker;
 pub mod connection;
 pub mod floor;
