@@ -64,7 +64,7 @@ impl Failure {
     params(
         ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 128,
             pattern = "^[!-~]([ -~]*[!-~])?$", example = "order-4711",
-            description = "Another place for `id`. When both are given they must be equal.")
+            description = "Makes repeating the call safe, as `id` does; where both are given, this one counts, and `id` only names the message.")
     ),
     request_body = PublishRequest,
     responses((status = 200, description = "The message is in every channel", body = PublishResponse), PublishProblems),
@@ -133,16 +133,10 @@ impl Api {
 
     async fn publish_one(&self, request: Request) -> Result<Vec<Receipt>, Failure> {
         let (caller, headers, body) = self.take_in(request).await?;
-        let mut message: PublishRequest = read_json(&body)?;
+        let mut order = self.check(&caller, read_json(&body)?)?;
         if let Some(key) = idempotency_key(&headers)? {
-            match &message.id {
-                Some(id) if id != key => {
-                    return Err(Refusal::malformed("/id", "differs from the header Idempotency-Key").into());
-                }
-                _ => message.id = Some(key.to_owned()),
-            }
+            order.repeat_under(key)?;
         }
-        let order = self.check(&caller, message)?;
         let mut outcomes = self.carry_out(&caller, std::slice::from_ref(&order)).await;
         self.settle(outcomes.pop().unwrap_or_default())
     }

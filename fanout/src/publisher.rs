@@ -109,7 +109,7 @@ impl Publisher {
                 timestamp: now,
             },
             retention: stored.then_some(Retention { size: options.history_size, age: options.history_age }),
-            idempotency: order.id.as_ref().map(|id| IdempotencyKey::new(publisher, id)),
+            idempotency: order.idempotency.as_ref().map(|id| IdempotencyKey::new(publisher, id)),
         };
         match timeout_at(deadline, self.broker.publish(channel, publish)).await {
             Ok(Ok(published)) => Ok(published),

@@ -107,6 +107,8 @@ pub(crate) struct Order {
     pub(crate) event: EventName,
     pub(crate) data: Box<RawValue>,
     pub(crate) id: Option<MessageId>,
+    /// Under which a repeated call publishes once; the message's id unless the call said otherwise.
+    pub(crate) idempotency: Option<MessageId>,
     pub(crate) ephemeral: bool,
 }
 
@@ -127,7 +129,17 @@ impl Order {
         }
         let event = EventName::new(&request.event).map_err(at("/event"))?;
         let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
-        Ok(Self { channels, event, data: request.data, id, ephemeral: request.ephemeral })
+        let idempotency = id.clone();
+        Ok(Self { channels, event, data: request.data, id, idempotency, ephemeral: request.ephemeral })
+    }
+
+    /// Makes repeating the call safe under a key of its own, which also names a message that has no id.
+    pub(crate) fn repeat_under(&mut self, key: &str) -> Result<(), Refusal> {
+        let wrong = |error| Refusal::malformed("", format!("Idempotency-Key {error}"));
+        let key = MessageId::new(key).map_err(wrong)?;
+        self.id.get_or_insert_with(|| key.clone());
+        self.idempotency = Some(key);
+        Ok(())
     }
 }
 

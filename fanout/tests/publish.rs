@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Api, Behaviour};
+use support::{Api, Behaviour, post};
 
 #[tokio::test]
 async fn a_message_reaches_its_channel_as_it_was_written() {
@@ -79,4 +79,27 @@ async fn users_that_were_reached_are_told_when_others_were_not() {
     let answer = api.post("/v1/publish", r#"{"to":{"users":["1","2"]},"event":"e","data":1,"id":"x"}"#).await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.json["results"][0]["channel"], "user:1");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_repeating_safe_whatever_the_id() {
+    let api = Api::new();
+    let call = async |key: &str, id: &str, data: u32| {
+        let body = format!(r#"{{"to":{{"room":"r"}},"event":"e","data":{data}{id}}}"#);
+        let request = post("/v1/publish", "acme").header("idempotency-key", key).body(body.into());
+        api.call(request.unwrap()).await
+    };
+    let duplicate =
+        async |key: &str, id: &str| call(key, id, 1).await.json["results"][0]["duplicate"].clone();
+    assert_eq!(duplicate("a", "").await, false);
+    assert_eq!(duplicate("\"a\"", "").await, true);
+    assert_eq!(duplicate("a", r#","id":"b""#).await, true);
+    assert_eq!(duplicate("b", r#","id":"a""#).await, false);
+    call("a", "", 2).await.problem(422, "conflict");
+    let long = "x".repeat(129);
+    let problem = call(&long, "", 1).await;
+    assert!(problem.problem(400, "invalid_message")["detail"].as_str().unwrap().contains("Idempotency-Key"));
+    let items = json!({"items": [{"to": {"room": "r"}, "event": "e", "data": 1}]}).to_string();
+    let batch = post("/v1/publish/batch", "acme").header("idempotency-key", "a").body(items.into());
+    api.call(batch.unwrap()).await.problem(400, "invalid_message");
 }
