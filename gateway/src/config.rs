@@ -5,7 +5,7 @@ use std::time::Duration;
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
 use serde::Deserialize;
 
-use crate::endpoint::{Endpoint, Origins};
+use crate::endpoint::{Endpoint, Origins, Protocol};
 
 /// The rows of the gateway's options.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -14,6 +14,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Text,
         default: "/ws",
         help: "Where WebSockets of the native protocol are served.",
+    },
+    OptionSpec {
+        key: "gateway.events_path",
+        kind: Kind::Text,
+        default: "/events",
+        help: "Where server-sent events are served, for clients that only listen.",
     },
     OptionSpec {
         key: "gateway.origins",
@@ -72,7 +78,10 @@ pub struct GatewayConfig {
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { endpoints: vec![Endpoint::default()], reconnect_window: Duration::from_secs(5) }
+        Self {
+            endpoints: both(Endpoint::default(), "/events".to_owned()),
+            reconnect_window: Duration::from_secs(5),
+        }
     }
 }
 
@@ -87,6 +96,7 @@ struct Section {
 #[serde(deny_unknown_fields)]
 struct Written {
     path: String,
+    events_path: String,
     origins: Vec<String>,
     auth_timeout: HumanDuration,
     max_rooms: usize,
@@ -106,13 +116,10 @@ impl GatewayConfig {
                 mistakes.push(loaded.mistake(format!("gateway.{key}"), message));
             }
         };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-        let path = &written.path;
-        check(
-            !path.starts_with('/') || path.len() < 2 || !path.chars().all(plain),
-            "path",
-            "must be a path such as /ws, of letters, digits and / - _ .",
-        );
+        const PATH: &str = "must be a path such as /ws, of letters, digits and / - _ .";
+        check(!is_path(&written.path), "path", PATH);
+        check(!is_path(&written.events_path), "events_path", PATH);
+        check(written.path == written.events_path, "events_path", "must not be the same as path");
         check(written.auth_timeout.0.is_zero(), "auth_timeout", "must be more than nothing");
         check(written.max_rooms == 0, "max_rooms", "must be at least 1");
         check(written.max_frame.as_usize() < 1024, "max_frame", "must be at least 1KiB");
@@ -125,21 +132,35 @@ impl GatewayConfig {
         }
         match origins {
             Ok(origins) if mistakes.is_empty() => Ok(Self {
-                endpoints: vec![Endpoint {
-                    path: written.path,
-                    origins,
-                    auth_timeout: written.auth_timeout.0,
-                    max_rooms: written.max_rooms,
-                    max_message: written.max_frame.as_usize(),
-                    queue_bytes: written.queue_size.as_usize(),
-                    max_lag: written.max_lag.0,
-                    ..Endpoint::default()
-                }],
+                endpoints: both(
+                    Endpoint {
+                        path: written.path,
+                        origins,
+                        auth_timeout: written.auth_timeout.0,
+                        max_rooms: written.max_rooms,
+                        max_message: written.max_frame.as_usize(),
+                        queue_bytes: written.queue_size.as_usize(),
+                        max_lag: written.max_lag.0,
+                        ..Endpoint::default()
+                    },
+                    written.events_path,
+                ),
                 reconnect_window: written.reconnect_window.0,
             }),
             _ => Err(OptionsError::Invalid(mistakes)),
         }
     }
+}
+
+/// The same endpoint by both protocols.
+fn both(endpoint: Endpoint, events_path: String) -> Vec<Endpoint> {
+    let events = Endpoint { path: events_path, protocol: Protocol::ServerSentEvents, ..endpoint.clone() };
+    vec![endpoint, events]
+}
+
+fn is_path(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    text.len() > 1 && text.starts_with('/') && text.chars().all(plain)
 }
 
 #[cfg(test)]
@@ -164,6 +185,7 @@ mod tests {
         for (flag, value) in [
             ("--gateway-path", "ws"),
             ("--gateway-path", "/{a}"),
+            ("--gateway-events-path", "/ws"),
             ("--gateway-origins", "app.example"),
             ("--gateway-auth-timeout", "0s"),
             ("--gateway-max-rooms", "0"),

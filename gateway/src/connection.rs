@@ -1,51 +1,62 @@
-//! One client's connection: moves bytes between the socket, the session and the hub, and decides nothing.
+//! One client's connection: moves frames between its transport, its session and the hub, and decides nothing.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chassis::listener::ConnectionGuard;
-use futures_util::{Stream, future::poll_fn};
-use proto::{Close, SessionId};
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use proto::{Close, Request, SessionId};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::endpoint::EndpointId;
 use crate::errand::{self, Done};
 use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
-use crate::outbound::Outbound;
 use crate::peer::{NEVER, Peer, Signal};
-use crate::session::{Effect, Operation, Session, Terms, Timer};
-use crate::socket::Socket;
+use crate::session::{Effect, Handshake, Operation, Outcome, Session, Terms, Timer};
 use crate::timers::Timers;
-use crate::ws_frame;
-
-/// How much is read from a socket at once. What clients send is small, and each connection holds such a buffer.
-const READ_BUFFER: usize = 1024;
 
 /// How long a client may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// How a client's frames arrive. What it is sent goes through its peer.
+pub(crate) trait Transport {
+    /// Whether bytes are taken again, after they were not.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// What the client does next.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming>;
+}
+
+/// What a client does.
+pub(crate) enum Incoming {
+    /// It sends a frame.
+    Text(Utf8Bytes),
+    /// It asks for something by other means than a frame.
+    Request(Request),
+    /// It is there.
+    SignOfLife,
+    /// It breaks the rules of the transport, which ends the connection with this code.
+    Violation(Close),
+    /// It takes its leave.
+    Goodbye,
+    /// It is gone.
+    Gone,
+}
+
 /// See the module's documentation.
-pub(crate) struct Connection {
+pub(crate) struct Connection<T> {
     node: Arc<Node>,
     terms: Arc<Terms>,
     peer: Arc<Peer>,
-    stream: Arc<TcpStream>,
-    socket: WebSocketStream<Socket>,
+    transport: T,
     session: Session,
     errand: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
     followings: Followings,
     timers: Timers,
-    /// Why the connection was closed from here.
+    /// Why the connection ends.
     closing: Option<Close>,
     /// Its place among the connections that the process may hold.
     _guard: Option<ConnectionGuard>,
@@ -61,43 +72,29 @@ enum Event {
     Finished(Box<Done>),
     /// A page of a stream was read.
     Read(Page),
-    /// The client sent something, or is gone.
-    Received(Option<Result<Message, Error>>),
+    /// The client did something.
+    Incoming(Incoming),
 }
 
-/// The connection is over; with the reason if one of the two said it.
-struct Over(Option<Close>);
+/// The connection is over.
+struct Over;
 
-impl Connection {
-    /// A connection whose handshake is done; `early` was read after it already.
-    pub(crate) async fn new(
+impl<T: Transport> Connection<T> {
+    /// A connection whose client is told things through `peer`.
+    pub(crate) fn new(
         node: Arc<Node>,
         terms: Arc<Terms>,
-        endpoint: EndpointId,
-        stream: TcpStream,
-        early: Bytes,
+        peer: Arc<Peer>,
+        transport: T,
         guard: Option<ConnectionGuard>,
     ) -> Self {
-        let stream = Arc::new(stream);
-        let outbound = Outbound::new(Arc::clone(&stream), terms.endpoint.queue_bytes);
-        let peer = Arc::new(Peer::new(endpoint, outbound, node.pulse.second()));
         node.pulse.watch(&peer);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            // Control frames go to the outbound queue at once; nothing else is written through tungstenite.
-            .write_buffer_size(0)
-            .max_write_buffer_size(READ_BUFFER)
-            .max_message_size(Some(terms.endpoint.max_message))
-            .max_frame_size(Some(terms.endpoint.max_message));
-        let socket = Socket::new(Arc::clone(&stream), Arc::clone(&peer), early);
-        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
         Self {
             node,
             session: Session::new(Arc::clone(&terms), new_session_id()),
             terms,
             peer,
-            stream,
-            socket,
+            transport,
             errand: None,
             followings: Followings::new(),
             timers: Timers::new(),
@@ -106,25 +103,25 @@ impl Connection {
         }
     }
 
-    /// Runs the connection to its end. `token` came with the handshake.
-    pub(crate) async fn run(mut self, token: Option<String>) {
+    /// Runs the connection to its end.
+    pub(crate) async fn run(mut self, handshake: Handshake) {
         self.node.metrics.connections.inc();
         self.node.metrics.opened.inc();
-        self.session.opened(token, metrics::now());
-        let Over(close) = loop {
+        self.session.opened(handshake, metrics::now());
+        loop {
             self.carry_out();
             self.peer.write();
             // After the write, which may have made room.
             self.catch_up();
             let event = poll_fn(|cx| self.poll_event(cx)).await;
-            if let Err(over) = self.handle(event) {
-                break over;
+            if let Err(Over) = self.handle(event) {
+                break;
             }
-        };
-        self.node.metrics.count_close(close, self.peer.outbound.written());
+        }
+        self.node.metrics.count_close(self.closing, self.peer.outbound.written());
         tracing::debug!(
             session = self.session.id().as_str(),
-            reason = close.map_or("gone", Close::label),
+            reason = self.closing.map_or("gone", Close::label),
             "connection closed"
         );
         self.peer.outbound.abandon();
@@ -134,7 +131,7 @@ impl Connection {
         if self.peer.was_called(cx.waker()) {
             return Poll::Ready(Event::Called);
         }
-        if self.peer.outbound.is_blocked() && self.stream.poll_write_ready(cx).is_ready() {
+        if self.peer.outbound.is_blocked() && self.transport.poll_writable(cx).is_ready() {
             return Poll::Ready(Event::Writable);
         }
         if let Some(errand) = &mut self.errand
@@ -148,7 +145,7 @@ impl Connection {
         }
         // Requests are answered one after the other, and none is taken from a client that does not take the answers.
         if self.errand.is_none() && (self.closing.is_some() || self.peer.outbound.has_room()) {
-            return Pin::new(&mut self.socket).poll_next(cx).map(Event::Received);
+            return self.transport.poll_incoming(cx).map(Event::Incoming);
         }
         Poll::Pending
     }
@@ -159,18 +156,18 @@ impl Connection {
             Event::Writable => _ = self.peer.outbound.resume(),
             Event::Finished(done) => self.finished(*done),
             Event::Read(page) => {
-                self.followings.take_page(page, self.terms.endpoint.framing, &self.peer);
+                self.followings.take_page(page, &self.terms.endpoint, &self.peer);
                 // The client has taken what it had before: it makes progress.
                 self.set(Timer::Lag, None);
             }
-            Event::Received(message) => self.received(message)?,
+            Event::Incoming(incoming) => self.incoming(incoming)?,
         }
         Ok(())
     }
 
     fn called(&mut self) -> Result<(), Over> {
         if self.peer.outbound.is_broken() {
-            return Err(Over(self.closing));
+            return Err(Over);
         }
         self.followings.lag(self.peer.take_lagging());
         match self.peer.take_signal() {
@@ -180,7 +177,7 @@ impl Connection {
         }
         while let Some(timer) = self.timers.expire(self.node.pulse.second()) {
             if timer == Timer::Goodbye {
-                return Err(Over(self.closing));
+                return Err(Over);
             }
             self.session.expired(timer);
         }
@@ -190,7 +187,7 @@ impl Connection {
 
     fn finished(&mut self, done: Done) {
         let Done { outcome, arrivals } = done;
-        if let crate::session::Outcome::Verified(_, Err(error)) = &outcome {
+        if let Outcome::Verified(_, Err(error)) = &outcome {
             self.node.metrics.count_auth_failure(error.code().as_str());
         }
         self.session.finished(outcome, metrics::now());
@@ -198,46 +195,29 @@ impl Connection {
         self.carry_out();
         if self.closing.is_none() {
             for arrival in arrivals {
-                self.followings.add(arrival, self.terms.endpoint.framing, &self.peer);
+                self.followings.add(arrival, &self.terms.endpoint, &self.peer);
             }
         }
     }
 
-    fn received(&mut self, message: Option<Result<Message, Error>>) -> Result<(), Over> {
-        let message = match message {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return self.broken(&error),
-            None => return Err(Over(self.closing)),
-        };
+    fn incoming(&mut self, incoming: Incoming) -> Result<(), Over> {
         self.peer.hear(self.node.pulse.second());
-        match message {
+        match incoming {
+            Incoming::Gone => return Err(Over),
             _ if self.closing.is_some() => {}
-            Message::Text(text) => {
+            Incoming::Text(text) => {
                 self.node.metrics.messages_received.inc();
-                let request = self.terms.endpoint.framing.decode(&text);
-                self.session.request(request, metrics::now());
+                self.session.request(self.terms.endpoint.decode(&text), metrics::now());
             }
-            Message::Binary(_) => self.session.close(Close::UnsupportedData, None),
-            // The answer is queued already; the stream ends when it is written.
-            Message::Close(_) => self.closing = Some(Close::Normal),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Incoming::Request(request) => self.session.request(Ok(request), metrics::now()),
+            Incoming::Violation(close) => self.session.close(close, None),
+            Incoming::Goodbye => {
+                self.closing = Some(Close::Normal);
+                self.errand = None;
+                self.followings.clear();
+            }
+            Incoming::SignOfLife => {}
         }
-        Ok(())
-    }
-
-    /// A frame that could not be read ends the connection, with the code of its fault.
-    fn broken(&mut self, error: &Error) -> Result<(), Over> {
-        let close = match error {
-            Error::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig,
-            Error::Utf8(_) => Close::InvalidPayload,
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Err(Over(self.closing)),
-            Error::Protocol(_) | Error::Capacity(_) => Close::ProtocolError,
-            _ => return Err(Over(self.closing)),
-        };
-        if self.closing.is_some() {
-            return Err(Over(self.closing));
-        }
-        self.session.close(close, None);
         Ok(())
     }
 
@@ -268,7 +248,7 @@ impl Connection {
             self.closing = Some(close);
             self.errand = None;
             self.followings.clear();
-            self.peer.outbound.push_last(ws_frame::close(close, reason));
+            self.peer.outbound.push_last(self.terms.endpoint.goodbye(close, reason));
             self.set(Timer::Goodbye, Some(GOODBYE));
         }
     }

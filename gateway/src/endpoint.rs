@@ -4,35 +4,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::framing::native;
-use proto::{Invalid, Outgoing, Request, RequestId};
+use proto::{Close, Invalid, Outgoing, Request, RequestId};
 
-use crate::ws_frame;
+use crate::{event_stream, ws_frame};
 
 /// The index of an endpoint in the gateway's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointId(pub(crate) u8);
+
+/// What an endpoint is spoken to by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// WebSocket, both ways (RFC 6455).
+    WebSocket,
+    /// Server-sent events, one way (HTML Living Standard, section 9.2).
+    ServerSentEvents,
+}
 
 /// How frames look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Flat JSON with Switchboard's own names.
     Native,
-}
-
-impl Framing {
-    /// Decodes a complete text message.
-    pub(crate) fn decode(self, text: &str) -> Result<Request, Invalid> {
-        match self {
-            Self::Native => native::decode(text),
-        }
-    }
-
-    /// Builds the WebSocket frame of what a client is told.
-    pub(crate) fn frame(self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Bytes {
-        match self {
-            Self::Native => ws_frame::text(&native::encode(outgoing, id)),
-        }
-    }
 }
 
 /// The origins whose pages may connect (RFC 6454), so that a page cannot use what a browser holds for another.
@@ -68,6 +61,8 @@ pub struct Endpoint {
     pub path: String,
     /// Whose pages may connect.
     pub origins: Origins,
+    /// What it is spoken to by.
+    pub protocol: Protocol,
     /// How frames look.
     pub framing: Framing,
     /// How long a client may take to present a token.
@@ -87,12 +82,49 @@ impl Default for Endpoint {
         Self {
             path: "/ws".to_owned(),
             origins: Origins::default(),
+            protocol: Protocol::WebSocket,
             framing: Framing::Native,
             auth_timeout: Duration::from_secs(10),
             max_rooms: 128,
             max_message: 64 * 1024,
             queue_bytes: 256 * 1024,
             max_lag: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Decodes a complete text message.
+    pub(crate) fn decode(&self, text: &str) -> Result<Request, Invalid> {
+        match self.framing {
+            Framing::Native => native::decode(text),
+        }
+    }
+
+    /// Builds what goes over the wire to tell a client something.
+    pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Bytes {
+        let text = match self.framing {
+            Framing::Native => native::encode(outgoing, id),
+        };
+        match self.protocol {
+            Protocol::WebSocket => ws_frame::text(&text),
+            Protocol::ServerSentEvents => event_stream::event(outgoing, &text),
+        }
+    }
+
+    /// What asks a client, or the way to it, for a sign of life.
+    pub(crate) const fn ping(&self) -> Bytes {
+        match self.protocol {
+            Protocol::WebSocket => ws_frame::PING_FRAME,
+            Protocol::ServerSentEvents => event_stream::COMMENT,
+        }
+    }
+
+    /// The last thing that a client is sent.
+    pub(crate) fn goodbye(&self, close: Close, reason: Option<&str>) -> Bytes {
+        match self.protocol {
+            Protocol::WebSocket => ws_frame::close(close, reason),
+            Protocol::ServerSentEvents => event_stream::end(close, reason),
         }
     }
 }

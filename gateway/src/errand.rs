@@ -38,7 +38,7 @@ pub(crate) struct Arrival {
 pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<Following>) -> Done {
     let outcome = match operation {
         Operation::Verify { token, purpose } => verify(&node, &token, purpose).await,
-        Operation::Admit { channels } => return admit(&node, channels).await,
+        Operation::Admit { channels, since } => return admit(&node, channels, since).await,
         Operation::Join { room, channel, since, presence } => {
             return join(&node, room, channel, since, presence, previous).await;
         }
@@ -69,15 +69,28 @@ async fn verify(node: &Node, token: &str, purpose: Purpose) -> Outcome {
     Outcome::Verified(purpose, node.verifier.verify_or_refresh(token, now).await.map(Box::new))
 }
 
-async fn admit(node: &Node, channels: [Channel; 2]) -> Done {
-    let [user, everyone] = channels;
-    let both = async { tokio::join!(node.hub.attach(user), node.hub.attach(everyone)) };
-    let Ok((user, everyone)) = timeout(PATIENCE, both).await else {
+async fn admit(node: &Node, channels: [Channel; 2], since: [Option<Position>; 2]) -> Done {
+    let ([user, everyone], [user_since, everyone_since]) = (channels, since);
+    let both = async { tokio::join!(arrive(node, user, user_since), arrive(node, everyone, everyone_since)) };
+    let Ok((Ok(user), Ok(everyone))) = timeout(PATIENCE, both).await else {
         return failed(Failure::NotAdmitted);
     };
-    let places = [&user, &everyone].map(|(attachment, at)| (attachment.channel().clone(), *at));
-    let arrivals = [user, everyone].map(|(attachment, at)| Arrival::from_here(attachment, at)).into();
-    Done { outcome: Outcome::Admitted(places.into()), arrivals }
+    let arrivals = vec![user, everyone];
+    let places = arrivals.iter().map(|arrival| (arrival.following.channel().clone(), arrival.following.at()));
+    Done { outcome: Outcome::Admitted(places.collect()), arrivals }
+}
+
+/// Attaches to a channel and reads what came after `since`.
+async fn arrive(node: &Node, channel: Channel, since: Option<Position>) -> Result<Arrival, Unavailable> {
+    let (attachment, top) = node.hub.attach(channel).await;
+    let mut arrival = Arrival::from_here(attachment, top);
+    if let Some(since) = since {
+        let query = HistoryQuery { after: Some(since), limit: PAGE };
+        let history = node.broker.history(arrival.following.channel(), query).await?;
+        arrival.resume(since, history);
+        node.metrics.count_resume(arrival.gap.is_none());
+    }
+    Ok(arrival)
 }
 
 async fn join(
@@ -88,17 +101,9 @@ async fn join(
     presence: Option<PresenceEntry>,
     previous: Option<Following>,
 ) -> Done {
-    let Ok((attachment, top)) = timeout(PATIENCE, node.hub.attach(channel.clone())).await else {
+    let Ok(Ok(mut arrival)) = timeout(PATIENCE, arrive(node, channel.clone(), since)).await else {
         return failed(Failure::Unavailable);
     };
-    let mut arrival = Arrival::from_here(attachment, top);
-    if let Some(since) = since {
-        let query = HistoryQuery { after: Some(since), limit: PAGE };
-        match node.broker.history(&channel, query).await {
-            Ok(history) => arrival.resume(since, history),
-            Err(Unavailable(_)) => return failed(Failure::Unavailable),
-        }
-    }
     let mut user_count = None;
     if let Some(entry) = presence {
         match node.presence.enter(&channel, &entry).await {
@@ -111,9 +116,6 @@ async fn join(
     }
     drop(previous);
     let recovered = since.is_some() && arrival.gap.is_none();
-    if since.is_some() {
-        node.metrics.count_resume(recovered);
-    }
     let position = arrival.following.at();
     Done { outcome: Outcome::Joined { room, position, recovered, user_count }, arrivals: vec![arrival] }
 }

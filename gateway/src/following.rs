@@ -13,7 +13,7 @@ use broker::{Entry, History, HistoryQuery, Unavailable};
 use proto::{Channel, GapReason, Outgoing, Position, Publication};
 use tokio::time;
 
-use crate::endpoint::Framing;
+use crate::endpoint::Endpoint;
 use crate::errand::{Arrival, judge};
 use crate::hub::{Attachment, Behind};
 use crate::node::Node;
@@ -47,6 +47,10 @@ impl Following {
     /// Follows a channel from this place on.
     pub(crate) const fn new(attachment: Attachment, at: Position) -> Self {
         Self { attachment, stay: None, place: Place::Behind(at) }
+    }
+
+    pub(crate) const fn channel(&self) -> &Channel {
+        self.attachment.channel()
     }
 
     /// Follows from another place on.
@@ -88,13 +92,13 @@ impl Followings {
     }
 
     /// Follows one more channel.
-    pub(crate) fn add(&mut self, arrival: Arrival, framing: Framing, peer: &Arc<Peer>) {
+    pub(crate) fn add(&mut self, arrival: Arrival, endpoint: &Endpoint, peer: &Arc<Peer>) {
         let Arrival { mut following, gap, entries } = arrival;
         let channel = following.attachment.channel().clone();
         if let Some(reason) = gap {
-            tell_gap(&channel, reason, following.at(), framing, peer);
+            tell_gap(&channel, reason, following.at(), endpoint, peer);
         }
-        following.queue(&channel, entries, framing, peer);
+        following.queue(&channel, entries, endpoint, peer);
         if self.all.capacity() == 0 {
             // The user's own channel, everyone's, and a room.
             self.all.reserve_exact(3);
@@ -156,7 +160,7 @@ impl Followings {
     }
 
     /// Queues a page.
-    pub(crate) fn take_page(&mut self, page: Page, framing: Framing, peer: &Arc<Peer>) {
+    pub(crate) fn take_page(&mut self, page: Page, endpoint: &Endpoint, peer: &Arc<Peer>) {
         let Page { channel, after, history } = page;
         let Some(following) = self.all.iter_mut().find(|one| *one.attachment.channel() == channel) else {
             return;
@@ -171,12 +175,12 @@ impl Followings {
         };
         let (at, gap) = judge(after, &history);
         if let Some(reason) = gap {
-            tell_gap(&channel, reason, at, framing, peer);
+            tell_gap(&channel, reason, at, endpoint, peer);
             following.restart(at);
         }
         if gap != Some(GapReason::Fork) {
             let (count, queued) =
-                (history.entries.len(), following.queue(&channel, history.entries, framing, peer));
+                (history.entries.len(), following.queue(&channel, history.entries, endpoint, peer));
             let queued = u32::try_from(queued).unwrap_or(PAGE);
             self.page =
                 if (queued as usize) < count { queued + 1 } else { self.page.saturating_mul(2) }.min(PAGE);
@@ -187,7 +191,13 @@ impl Followings {
 
 impl Following {
     /// Queues as many as there is room for, and tells how many.
-    fn queue(&mut self, channel: &Channel, entries: Vec<Entry>, framing: Framing, peer: &Arc<Peer>) -> usize {
+    fn queue(
+        &mut self,
+        channel: &Channel,
+        entries: Vec<Entry>,
+        endpoint: &Endpoint,
+        peer: &Arc<Peer>,
+    ) -> usize {
         let name = channel.public_name();
         let mut queued = 0;
         for entry in entries {
@@ -199,7 +209,7 @@ impl Following {
                         position: Some(position),
                         publication: &publication,
                     };
-                    if peer.outbound.push(framing.frame(&message, None)) != Push::Queued {
+                    if peer.outbound.push(endpoint.frame(&message, None)) != Push::Queued {
                         break;
                     }
                 }
@@ -212,9 +222,9 @@ impl Following {
     }
 }
 
-fn tell_gap(channel: &Channel, reason: GapReason, position: Position, framing: Framing, peer: &Peer) {
+fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: &Endpoint, peer: &Peer) {
     let name = channel.public_name();
-    peer.outbound.push_control(framing.frame(&Outgoing::Gap { channel: &name, reason, position }, None));
+    peer.outbound.push_control(endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None));
 }
 
 async fn read(node: Arc<Node>, channel: Channel, after: Position, query: HistoryQuery, pause: bool) -> Page {

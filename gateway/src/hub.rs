@@ -368,7 +368,7 @@ impl<'a> Frames<'a> {
         let index = usize::from(id.0);
         match (self.built.get_mut(index), self.endpoints.get(index)) {
             (Some(built), Some(endpoint)) => {
-                built.get_or_insert_with(|| endpoint.framing.frame(outgoing, None)).clone()
+                built.get_or_insert_with(|| endpoint.frame(outgoing, None)).clone()
             }
             _ => Bytes::new(),
         }

@@ -1,18 +1,22 @@
 //! The node that holds client connections.
 //!
 //! [`Gateway`] serves WebSockets for everyone with a token, and gives each session what is published in the channels
-//! that it listens to. `upgrade` makes a request a `connection`, which moves bytes and asks its `session`, a value, what
+//! that it listens to. `handshake` makes a request a `connection`, which moves bytes and asks its `session`, a value, what
 //! they mean. The `hub` knows who listens to what; a `follower`, a value too, keeps each channel in order.
 
 #![forbid(unsafe_code)]
 
 mod config;
 mod connection;
+mod door;
 mod drain;
 mod endpoint;
 mod errand;
+mod event_stream;
+mod events;
 pub mod follower;
 mod following;
+mod handshake;
 mod hub;
 mod metrics;
 mod node;
@@ -22,9 +26,8 @@ mod presence;
 mod pulse;
 mod reader;
 mod session;
-mod socket;
 mod timers;
-mod upgrade;
+mod websocket;
 mod ws_frame;
 
 use std::sync::Arc;
@@ -41,8 +44,9 @@ use proto::{ChannelRules, NodeId};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::{GatewayConfig, OPTIONS};
-pub use endpoint::{Endpoint, Framing, Origins};
+pub use endpoint::{Endpoint, Framing, Origins, Protocol};
 
+use door::Door;
 use drain::Drain;
 use endpoint::EndpointId;
 use hub::Hub;
@@ -51,7 +55,6 @@ use node::Node;
 use presence::PresenceBook;
 use pulse::Pulse;
 use session::Terms;
-use upgrade::Door;
 
 /// The client side of one process. Its tasks end when it is dropped.
 pub struct Gateway {
@@ -107,8 +110,16 @@ impl Gateway {
     /// The routes of the endpoints.
     pub fn router(&self) -> Router {
         self.doors.iter().fold(Router::new(), |router, door| {
-            let connect = get(async |State(door): State<Door>, request: Request| door.open(request));
-            router.route(&door.terms.endpoint.path, connect.with_state(door.clone()))
+            let endpoint = &door.terms.endpoint;
+            let served = match endpoint.protocol {
+                Protocol::WebSocket => {
+                    get(async |State(door): State<Door>, request: Request| door.open(request))
+                }
+                Protocol::ServerSentEvents => {
+                    get(async |State(door): State<Door>, request: Request| door.stream(request).await)
+                }
+            };
+            router.route(&endpoint.path, served.with_state(door.clone()))
         })
     }
 

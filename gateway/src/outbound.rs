@@ -2,12 +2,15 @@
 //!
 //! Any thread may push and flush: while the socket takes bytes they go out right there, joined into one vectored
 //! write, and no task is woken. Only when the socket is full does the connection's own task wait for it to drain.
+//! A transport without a socket of its own, such as the body of an HTTP response, takes frames out instead.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
@@ -39,9 +42,18 @@ pub(crate) enum Flush {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    socket: Arc<TcpStream>,
+    way: Way,
     limit: usize,
     queue: Mutex<Queue>,
+}
+
+/// Where frames go.
+#[derive(Debug)]
+enum Way {
+    /// Into this socket, by whoever flushes.
+    Socket(Arc<TcpStream>),
+    /// To this task, which takes them.
+    Taker(AtomicWaker),
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +80,12 @@ enum Taking {
 impl Outbound {
     /// A queue of at most `limit` bytes before a socket.
     pub(crate) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {
-        Self { socket, limit, queue: Mutex::default() }
+        Self { way: Way::Socket(socket), limit, queue: Mutex::default() }
+    }
+
+    /// A queue of at most `limit` bytes from which a task takes.
+    pub(crate) fn to_taker(limit: usize) -> Self {
+        Self { way: Way::Taker(AtomicWaker::new()), limit, queue: Mutex::default() }
     }
 
     /// Queues a frame of a publication, if there is room for it.
@@ -106,6 +123,9 @@ impl Outbound {
     /// Drops everything and takes nothing more.
     pub(crate) fn abandon(&self) {
         self.queue.lock().fail();
+        if let Way::Taker(waker) = &self.way {
+            waker.wake();
+        }
     }
 
     /// Bytes that wait.
@@ -140,15 +160,36 @@ impl Outbound {
 
     /// Writes what waits, from any thread. Does nothing while the connection's task waits for the socket.
     pub(crate) fn flush(&self) -> Flush {
-        let mut queue = self.queue.lock();
-        if queue.blocked { Flush::Blocked } else { queue.write(&self.socket) }
+        match &self.way {
+            Way::Socket(socket) => {
+                let mut queue = self.queue.lock();
+                if queue.blocked { Flush::Blocked } else { queue.write(socket) }
+            }
+            Way::Taker(waker) => {
+                waker.wake();
+                Flush::Done
+            }
+        }
     }
 
     /// Writes what waits, after the socket was found writable.
     pub(crate) fn resume(&self) -> Flush {
+        self.queue.lock().blocked = false;
+        self.flush()
+    }
+
+    /// Takes what waits; `None` once nothing comes any more.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Bytes>>> {
+        if let Way::Taker(waker) = &self.way {
+            waker.register(cx.waker());
+        }
         let mut queue = self.queue.lock();
-        queue.blocked = false;
-        queue.write(&self.socket)
+        if !queue.frames.is_empty() {
+            queue.written += queue.bytes as u64;
+            queue.bytes = 0;
+            return Poll::Ready(Some(std::mem::take(&mut queue.frames)));
+        }
+        if queue.taking == Taking::All { Poll::Pending } else { Poll::Ready(None) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The shared side of a connection: what others may do to it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use proto::{Channel, Close, Position};
 
 use crate::endpoint::EndpointId;
 use crate::outbound::{Flush, Outbound, Push};
-use crate::ws_frame::PING_FRAME;
 
 /// What a connection is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Signal {
 pub(crate) struct Peer {
     /// Which wire format it wants.
     pub(crate) endpoint: EndpointId,
+    /// What asks it for a sign of life.
+    ping: Bytes,
     /// What waits to be written.
     pub(crate) outbound: Outbound,
     /// The channels that are not fed because the queue was full, and from where to catch up.
@@ -38,6 +40,8 @@ pub(crate) struct Peer {
     waker: AtomicWaker,
     /// Something happened that the connection's task has to look at.
     called: AtomicBool,
+    /// Whoever took what was queued is gone.
+    hung_up: AtomicBool,
     /// The connection waits for its queue to drain, to go on with catching up.
     behind: AtomicBool,
     /// In a list of those to flush already.
@@ -52,15 +56,17 @@ pub(crate) struct Peer {
 pub(crate) const NEVER: u32 = u32::MAX;
 
 impl Peer {
-    pub(crate) fn new(endpoint: EndpointId, outbound: Outbound, now: u32) -> Self {
+    pub(crate) fn new(endpoint: EndpointId, ping: Bytes, outbound: Outbound, now: u32) -> Self {
         Self {
             endpoint,
+            ping,
             outbound,
             lagging: Mutex::new(Vec::new()),
             signal: Mutex::new(None),
             waker: AtomicWaker::new(),
             called: AtomicBool::new(false),
             behind: AtomicBool::new(false),
+            hung_up: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             heard: AtomicU32::new(now),
             deadline: AtomicU32::new(NEVER),
@@ -106,7 +112,7 @@ impl Peer {
 
     /// Sends a ping.
     pub(crate) fn ping(&self) {
-        self.outbound.push_control(PING_FRAME);
+        self.outbound.push_control(self.ping.clone());
         self.flush();
     }
 
@@ -114,6 +120,15 @@ impl Peer {
     pub(crate) fn signal(&self, signal: Signal) {
         *self.signal.lock() = Some(signal);
         self.call();
+    }
+
+    /// Takes what waits, for a transport that pulls; `None` once nothing comes any more.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Bytes>>> {
+        let taken = self.outbound.poll_take(cx);
+        if taken.is_ready() && self.behind.load(Ordering::Acquire) {
+            self.call();
+        }
+        taken
     }
 
     /// Makes the connection's task look at its signals, deadlines and lagging channels.
@@ -134,6 +149,16 @@ impl Peer {
 
     pub(crate) fn take_lagging(&self) -> Vec<(Channel, Position)> {
         std::mem::take(&mut *self.lagging.lock())
+    }
+
+    /// Tells the connection that nobody takes its frames any more.
+    pub(crate) fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.call();
+    }
+
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
     }
 
     /// Asks to be called also when somebody else's flush has drained the queue.

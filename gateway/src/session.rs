@@ -16,9 +16,9 @@ use broker::{IdempotencyKey, Publish, Retention};
 use bytes::Bytes;
 use chassis::auth::{Identity, TokenError};
 use proto::{
-    About, Channel, ChannelOptions, ChannelRules, Close, Command, ErrorCode, EventName, Invalid, MessageId,
-    NodeId, Outgoing, Position, PresenceEntry, Publication, Request, RequestId, Room, Sender, SessionId,
-    SessionInfo, Timestamp,
+    About, Channel, ChannelOptions, ChannelRules, Close, Command, Cursor, ErrorCode, EventName, Invalid,
+    MessageId, NodeId, Outgoing, Position, PresenceEntry, Publication, Request, RequestId, Room, Sender,
+    SessionId, SessionInfo, Timestamp,
 };
 use serde_json::value::RawValue;
 
@@ -53,6 +53,14 @@ pub(crate) enum Effect {
     Set(Timer, Option<Duration>),
     /// Close, after everything that was queued; with a reason of its own or the catalogue's.
     Close(Close, Option<String>),
+}
+
+/// What a client brought along when it connected.
+#[derive(Debug, Default)]
+pub(crate) struct Handshake {
+    pub(crate) token: Option<String>,
+    /// The places of the channels that every session listens to.
+    pub(crate) since: Cursor,
 }
 
 /// The things that a connection waits for. There is one of each.
@@ -93,7 +101,8 @@ struct Pending {
 
 #[derive(Debug)]
 enum State {
-    Anonymous,
+    /// Until its token is accepted; then it listens from these places on.
+    Anonymous(Cursor),
     Admitted(Box<Member>),
     Closed,
 }
@@ -105,12 +114,12 @@ struct Member {
 }
 
 impl Session {
-    pub(crate) const fn new(terms: Arc<Terms>, id: SessionId) -> Self {
+    pub(crate) fn new(terms: Arc<Terms>, id: SessionId) -> Self {
         Self {
             terms,
             id,
-            state: State::Anonymous,
-            pending: Pending { id: None, about: None },
+            state: State::Anonymous(Cursor::default()),
+            pending: Pending::default(),
             effects: VecDeque::new(),
         }
     }
@@ -129,15 +138,17 @@ impl Session {
         effect
     }
 
-    /// The connection is open; `token` came with its first request.
-    pub(crate) fn opened(&mut self, token: Option<String>, now: Timestamp) {
+    /// The connection is open.
+    pub(crate) fn opened(&mut self, handshake: Handshake, now: Timestamp) {
+        let Handshake { token, since } = handshake;
+        self.state = State::Anonymous(since);
         let welcome = Outgoing::Welcome {
             node: self.terms.node.as_str(),
             heartbeat: u64::from(HEARTBEAT) * 1000,
             authenticated: token.is_some(),
             timestamp: now,
         };
-        let frame = self.terms.endpoint.framing.frame(&welcome, None);
+        let frame = self.terms.endpoint.frame(&welcome, None);
         self.effects.push_back(Effect::Send(frame));
         match token {
             Some(token) => self.verify(token, Purpose::Authenticate),
@@ -164,8 +175,11 @@ impl Session {
         match (&self.state, command) {
             (State::Closed, _) => {}
             (_, Command::Ping) => self.reply(&Outgoing::Pong { timestamp: now }),
-            (State::Anonymous, Command::Auth { token }) => self.verify(token, Purpose::Authenticate),
-            (State::Anonymous, _) => return Err((ErrorCode::NotAuthenticated, "authenticate first")),
+            (State::Anonymous(_), Command::Auth { token, since }) => {
+                self.state = State::Anonymous(since);
+                self.verify(token, Purpose::Authenticate);
+            }
+            (State::Anonymous(_), _) => return Err((ErrorCode::NotAuthenticated, "authenticate first")),
             (State::Admitted(_), Command::Refresh { token }) => self.verify(token, Purpose::Refresh),
             (State::Admitted(_), Command::Auth { .. }) => {
                 return Err((ErrorCode::AlreadyAuthenticated, "use refresh to replace the token"));
@@ -251,7 +265,7 @@ impl Session {
                 if let Some(reason) = gap {
                     let channel = channel.public_name();
                     let gap = Outgoing::Gap { channel: &channel, reason, position };
-                    let frame = self.terms.endpoint.framing.frame(&gap, self.pending.id.as_ref());
+                    let frame = self.terms.endpoint.frame(&gap, self.pending.id.as_ref());
                     self.effects.push_back(Effect::Send(frame));
                 }
                 self.reply(&Outgoing::History { room: &room, items: &items, position, more });
@@ -273,7 +287,7 @@ impl Session {
     /// The node drains.
     pub(crate) fn drain(&mut self, reconnect_after: Duration) {
         let reconnect_after = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
-        let frame = self.terms.endpoint.framing.frame(&Outgoing::Draining { reconnect_after }, None);
+        let frame = self.terms.endpoint.frame(&Outgoing::Draining { reconnect_after }, None);
         if !matches!(self.state, State::Closed) {
             self.effects.push_back(Effect::Send(frame));
         }
@@ -298,8 +312,12 @@ impl Session {
         let channels = [Channel::user(&identity.tenant, &identity.user), Channel::everyone(&identity.tenant)];
         self.set(Timer::Authentication, None);
         self.set(Timer::Token, Some(remaining(&identity, now)));
+        let since = match &self.state {
+            State::Anonymous(cursor) => channels.each_ref().map(|channel| cursor.get(&channel.public_name())),
+            State::Admitted(_) | State::Closed => [None; 2],
+        };
         self.state = State::Admitted(Box::new(Member { identity, rooms: Vec::new() }));
-        self.effects.push_back(Effect::Start(Operation::Admit { channels }));
+        self.effects.push_back(Effect::Start(Operation::Admit { channels, since }));
     }
 
     fn refresh(&mut self, mut identity: Identity, now: Timestamp) {
@@ -315,7 +333,7 @@ impl Session {
         self.reply(&Outgoing::AuthSuccess { session: &info, positions: &[] });
         for (room, channel) in left {
             self.effects.push_back(Effect::Leave(channel));
-            let frame = self.terms.endpoint.framing.frame(&Outgoing::Left { room: &room }, None);
+            let frame = self.terms.endpoint.frame(&Outgoing::Left { room: &room }, None);
             self.effects.push_back(Effect::Send(frame));
         }
     }
@@ -348,7 +366,7 @@ impl Session {
     /// Answers the request under way.
     fn reply(&mut self, outgoing: &Outgoing<'_>) {
         let pending = std::mem::take(&mut self.pending);
-        let frame = self.terms.endpoint.framing.frame(outgoing, pending.id.as_ref());
+        let frame = self.terms.endpoint.frame(outgoing, pending.id.as_ref());
         self.effects.push_back(Effect::Send(frame));
     }
 

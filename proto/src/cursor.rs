@@ -28,6 +28,13 @@ impl Cursor {
         }
     }
 
+    /// Takes over all positions of another one.
+    pub fn merge(&mut self, other: Self) {
+        for (channel, position) in other.0 {
+            self.set(&channel, position);
+        }
+    }
+
     /// Forgets a channel.
     pub fn remove(&mut self, channel: &str) {
         self.0.retain(|(name, _)| name != channel);

@@ -12,9 +12,10 @@ pub(crate) enum Operation {
         token: String,
         purpose: Purpose,
     },
-    /// Listen to the channels that every session listens to.
+    /// Listen to the channels that every session listens to, from these places on.
     Admit {
         channels: [Channel; 2],
+        since: [Option<Position>; 2],
     },
     /// Listen to a room, from `since` on, and be seen there as `presence`.
     Join {

@@ -27,9 +27,13 @@ fn identity(user: &str) -> Box<Identity> {
     })
 }
 
+fn with_token() -> Handshake {
+    Handshake { token: Some("token".to_owned()), since: Cursor::default() }
+}
+
 fn admitted() -> Session {
     let mut session = session();
-    session.opened(Some("token".to_owned()), NOW);
+    session.opened(with_token(), NOW);
     session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
     session.finished(Outcome::Admitted(Vec::new()), NOW);
     effects(&mut session);
@@ -79,11 +83,14 @@ fn joined(session: &mut Session, room: &str) {
 #[test]
 fn a_session_begins_when_its_token_is_good() {
     let mut session = session();
-    session.opened(None, NOW);
+    session.opened(Handshake::default(), NOW);
     assert_eq!(effects(&mut session), ["welcome", "Authentication Some(10)"]);
     assert_eq!(ask(&mut session, join("a")), ["error not_authenticated"]);
     assert_eq!(ask(&mut session, Command::Ping), ["pong"]);
-    assert_eq!(ask(&mut session, Command::Auth { token: "t".to_owned() }), ["Verify"]);
+    assert_eq!(
+        ask(&mut session, Command::Auth { token: "t".to_owned(), since: Cursor::default() }),
+        ["Verify"]
+    );
     session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
     assert_eq!(effects(&mut session), ["Authentication None", "Token Some(60)", "Admit"]);
     session.finished(Outcome::Admitted(Vec::new()), NOW);
@@ -98,7 +105,7 @@ fn a_refused_token_ends_an_attempt_but_not_a_session() {
         (TokenError::KeysUnavailable, "close 1013"),
     ] {
         let mut session = session();
-        session.opened(Some("t".to_owned()), NOW);
+        session.opened(with_token(), NOW);
         effects(&mut session);
         session.finished(Outcome::Verified(Purpose::Authenticate, Err(error)), NOW);
         assert_eq!(effects(&mut session).last().map(String::as_str), Some(close));

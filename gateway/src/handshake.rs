@@ -4,37 +4,27 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Query, Request};
 use axum::http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::http::{Response, StatusCode};
+use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
-use chassis::auth::Places;
 use chassis::listener::ConnectionGuard;
 use chassis::problem::Problem;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use proto::ErrorCode;
+use proto::{Cursor, ErrorCode};
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::Connection;
-use crate::endpoint::EndpointId;
-use crate::node::Node;
-use crate::session::Terms;
-
-/// The name of the native protocol, for clients that offer one.
-const SUBPROTOCOL: &str = "switchboard";
-
-/// What a handshake of an endpoint needs.
-#[derive(Clone)]
-pub(crate) struct Door {
-    pub(crate) node: Arc<Node>,
-    pub(crate) terms: Arc<Terms>,
-    pub(crate) endpoint: EndpointId,
-}
+use crate::door::Door;
+use crate::outbound::Outbound;
+use crate::session::Handshake;
+use crate::websocket::WebSocket;
 
 impl Door {
     /// Answers a handshake. The connection itself begins when the answer is written.
@@ -43,24 +33,14 @@ impl Door {
     /// connection is opened, told, and closed.
     pub(crate) fn open(self, mut request: Request) -> Result<Response<Body>, Problem> {
         let accept = handshake(request.headers())?;
-        if let Some(origin) = request.headers().get(ORIGIN)
-            && !self.terms.endpoint.origins.allow(origin.as_bytes())
-        {
-            return Err(Problem::new(ErrorCode::Forbidden).detail("pages of this origin may not connect"));
-        }
-        if let Some(wait) = self.node.drain.refusal() {
-            return Err(Problem::new(ErrorCode::Unavailable)
-                .detail("this node is shutting down")
-                .retry_after(wait));
-        }
-        let carried = Places::default()
-            .find(request.headers(), request.uri().query(), &[SUBPROTOCOL])
-            .map_err(|error| Problem::new(error.code()).detail(error.to_string()))?;
+        self.admit(request.headers())?;
+        let carried = self.credential(&request)?;
         let token = carried.credential.map(Cow::into_owned);
         let subprotocol = carried.subprotocol.and_then(|name| HeaderValue::from_str(name).ok());
+        let since = since(request.uri())?;
         let guard = request.extensions().get::<ConnectionGuard>().cloned();
         let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(self.serve(upgrade, token, guard));
+        tokio::spawn(self.serve(upgrade, Handshake { token, since }, guard));
 
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         let headers = response.headers_mut();
@@ -73,15 +53,27 @@ impl Door {
         Ok(response)
     }
 
-    async fn serve(self, upgrade: OnUpgrade, token: Option<String>, guard: Option<ConnectionGuard>) {
+    async fn serve(self, upgrade: OnUpgrade, handshake: Handshake, guard: Option<ConnectionGuard>) {
         let parts = upgrade.await.ok().map(Upgraded::downcast::<TokioIo<TcpStream>>);
         // Either the client is gone, or the listener hands out something else than sockets.
         let Some(Ok(parts)) = parts else { return };
-        let stream = parts.io.into_inner();
-        let connection =
-            Connection::new(self.node, self.terms, self.endpoint, stream, parts.read_buf, guard).await;
-        connection.run(token).await;
+        let stream = Arc::new(parts.io.into_inner());
+        let outbound = Outbound::new(Arc::clone(&stream), self.terms.endpoint.queue_bytes);
+        let peer = Arc::new(self.peer(outbound));
+        let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, parts.read_buf).await;
+        Connection::new(self.node, self.terms, peer, socket, guard).run(handshake).await;
     }
+}
+
+/// The places from which a client that brings its token along wants to go on: `?since=`, a cursor.
+fn since(uri: &Uri) -> Result<Cursor, Problem> {
+    #[derive(Deserialize)]
+    struct Since {
+        since: Option<String>,
+    }
+    let bad = |detail: String| Problem::new(ErrorCode::InvalidPosition).detail(detail);
+    let Query(Since { since }) = Query::try_from_uri(uri).map_err(|error| bad(error.to_string()))?;
+    since.map_or(Ok(Cursor::default()), |since| since.parse()).map_err(|error| bad(format!("since {error}")))
 }
 
 /// Checks the fields of a handshake (RFC 6455, section 4.2.1) and computes the answer to its key.
