@@ -19,6 +19,11 @@ macro_rules! catalogue {
                 match self { $(Self::$name => $code,)+ }
             }
 
+            /// The code of a stable word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == word)
+            }
+
             /// The HTTP status with which the same error is answered (RFC 9110, section 15).
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)+ }
@@ -83,6 +88,7 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), ErrorCode::ALL.len());
+        assert!(ErrorCode::ALL.iter().all(|code| ErrorCode::from_word(code.as_str()) == Some(*code)));
         assert!(ErrorCode::ALL.iter().all(|code| (400..600).contains(&code.status())));
     }
 }

@@ -131,6 +131,20 @@ pub enum Action {
     Ping,
 }
 
+impl Action {
+    /// All of them with the word for each, as `errors` of a vocabulary uses it.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("auth", Self::Auth),
+        ("refresh", Self::Refresh),
+        ("join", Self::Join),
+        ("leave", Self::Leave),
+        ("publish", Self::Publish),
+        ("presence", Self::Presence),
+        ("history", Self::History),
+        ("ping", Self::Ping),
+    ];
+}
+
 /// What a command was about, for the error that answers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::filter::Filter;
 use super::reach::{Step, reach};
-use super::{Holds, Problem, Values, Variable};
+use super::{Holds, Place, Problem, Values, Variable};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -66,15 +66,14 @@ impl<V: Variable> Term<V> {
 }
 
 /// Reads expressions from a text, from its front.
-pub(super) struct Parser<'a> {
+pub(super) struct Parser<'a, V> {
     rest: &'a str,
-    /// Whether `$item` has a meaning here.
-    in_list: bool,
+    place: Place<'a, V>,
 }
 
-impl<'a> Parser<'a> {
-    pub(super) const fn new(rest: &'a str, in_list: bool) -> Self {
-        Self { rest, in_list }
+impl<'a, V: Variable> Parser<'a, V> {
+    pub(super) const fn new(rest: &'a str, place: Place<'a, V>) -> Self {
+        Self { rest, place }
     }
 
     /// What was not read.
@@ -83,7 +82,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads an expression whose first `$` was read already.
-    pub(super) fn expression<V: Variable>(&mut self) -> Result<Expression<V>, Problem> {
+    pub(super) fn expression(&mut self) -> Result<Expression<V>, Problem> {
         let start = self.rest;
         let source = self.place()?;
         let name = start.get(..start.len() - self.rest.len()).unwrap_or("").to_owned();
@@ -97,7 +96,7 @@ impl<'a> Parser<'a> {
         Ok(Expression { terms, name })
     }
 
-    fn place<V: Variable>(&mut self) -> Result<Source<V>, Problem> {
+    fn place(&mut self) -> Result<Source<V>, Problem> {
         let mut path = vec![self.name()?];
         loop {
             if self.take(".") {
@@ -115,16 +114,17 @@ impl<'a> Parser<'a> {
         let mut steps = path.into_iter();
         let root = steps.next().unwrap_or_default();
         let path: Vec<_> = steps.collect();
-        if root == "item" && self.in_list {
+        if root == "item" && self.place.in_list {
             return Ok(Source::Item(path));
         }
-        match V::ALL.iter().find(|(name, _, _)| *name == root) {
+        let known = || V::ALL.iter().filter(|(_, variable, _)| (self.place.known)(*variable));
+        match known().find(|(name, _, _)| *name == root) {
             Some((_, variable, Holds::Json)) => Ok(Source::Variable(*variable, path)),
             Some((_, variable, Holds::Scalar)) if path.is_empty() => Ok(Source::Variable(*variable, path)),
             Some((_, _, Holds::Scalar)) => Err(Problem::NothingInside(root)),
             None => Err(Problem::Unknown {
                 name: root,
-                known: V::ALL.iter().map(|(name, _, _)| *name).collect::<Vec<_>>().join(", $"),
+                known: known().map(|(name, _, _)| *name).collect::<Vec<_>>().join(", $"),
             }),
         }
     }

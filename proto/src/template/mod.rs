@@ -37,7 +37,7 @@ pub enum Holds {
 }
 
 /// The variables of one sort of template.
-pub trait Variable: Debug + Copy + 'static {
+pub trait Variable: Debug + Copy + PartialEq + 'static {
     /// Each of them with the name that is written after `$`.
     const ALL: &'static [(&'static str, Self, Holds)];
 }
@@ -105,6 +105,21 @@ enum Node<V> {
     Each(Expression<V>, Box<Self>),
 }
 
+/// What a placeholder may name.
+struct Place<'a, V> {
+    known: &'a dyn Fn(V) -> bool,
+    /// Whether `$item` has a meaning.
+    in_list: bool,
+}
+
+impl<V> Clone for Place<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Place<'_, V> {}
+
 #[derive(Debug, Clone)]
 enum Part<V> {
     Literal(String),
@@ -117,7 +132,19 @@ impl<V: Variable> Template<V> {
     /// # Errors
     /// Names the key below `key` that is wrong, and why.
     pub fn compile(key: &str, written: &Value) -> Result<Self, TemplateError> {
-        Ok(Self { node: Node::compile(key, written, false)? })
+        Self::compile_with(key, written, |_| true)
+    }
+
+    /// The same where only the variables that `known` admits have a value.
+    ///
+    /// # Errors
+    /// Names the key below `key` that is wrong, and why.
+    pub fn compile_with(
+        key: &str,
+        written: &Value,
+        known: impl Fn(V) -> bool,
+    ) -> Result<Self, TemplateError> {
+        Ok(Self { node: Node::compile(key, written, Place { known: &known, in_list: false })? })
     }
 
     /// The JSON text; `None` where the whole value is missing.
@@ -156,12 +183,12 @@ impl<V: Variable> Template<V> {
 }
 
 impl<V: Variable> Node<V> {
-    fn compile(key: &str, written: &Value, in_list: bool) -> Result<Self, TemplateError> {
+    fn compile(key: &str, written: &Value, place: Place<'_, V>) -> Result<Self, TemplateError> {
         let wrong = |problem| TemplateError { key: key.to_owned(), problem };
         Ok(match written {
-            Value::String(text) => Self::compile_text(text, in_list).map_err(wrong)?,
+            Value::String(text) => Self::compile_text(text, place).map_err(wrong)?,
             Value::Array(items) => {
-                let compile = |(index, item)| Self::compile(&format!("{key}.{index}"), item, in_list);
+                let compile = |(index, item)| Self::compile(&format!("{key}[{index}]"), item, place);
                 Self::Array(items.iter().enumerate().map(compile).collect::<Result<_, _>>()?)
             }
             Value::Object(fields) if fields.contains_key("$each") || fields.contains_key("$item") => {
@@ -170,14 +197,17 @@ impl<V: Variable> Node<V> {
                 else {
                     return Err(wrong(Problem::List));
                 };
-                let Self::Place(list) = Self::compile_text(list, in_list).map_err(wrong)? else {
+                let Self::Place(list) = Self::compile_text(list, place).map_err(wrong)? else {
                     return Err(wrong(Problem::List));
                 };
-                Self::Each(list, Box::new(Self::compile(&format!("{key}.$item"), item, true)?))
+                Self::Each(
+                    list,
+                    Box::new(Self::compile(&format!("{key}.$item"), item, Place { in_list: true, ..place })?),
+                )
             }
             Value::Object(fields) => {
                 let compile = |(name, field): (&String, &Value)| {
-                    Ok((quote(name), Self::compile(&format!("{key}.{name}"), field, in_list)?))
+                    Ok((quote(name), Self::compile(&format!("{key}.{name}"), field, place)?))
                 };
                 Self::Object(fields.iter().map(compile).collect::<Result<_, _>>()?)
             }
@@ -185,11 +215,11 @@ impl<V: Variable> Node<V> {
         })
     }
 
-    fn compile_text(text: &str, in_list: bool) -> Result<Self, Problem> {
+    fn compile_text(text: &str, place: Place<'_, V>) -> Result<Self, Problem> {
         if let Some(placeholder) = text.strip_prefix('$')
             && placeholder.starts_with(|c: char| c.is_ascii_alphabetic())
         {
-            let mut parser = Parser::new(placeholder, in_list);
+            let mut parser = Parser::new(placeholder, place);
             let expression = parser.expression()?;
             return if parser.rest().is_empty() { Ok(Self::Place(expression)) } else { Err(Problem::Syntax) };
         }
@@ -203,7 +233,7 @@ impl<V: Variable> Node<V> {
                 literal.push('$');
                 rest = after;
             } else if let Some(inside) = rest.strip_prefix('{') {
-                let mut parser = Parser::new(inside, in_list);
+                let mut parser = Parser::new(inside, place);
                 let expression = parser.expression()?;
                 rest = parser.rest().strip_prefix('}').ok_or(Problem::Syntax)?;
                 parts.push(Part::Literal(std::mem::take(&mut literal)));

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Sample {
     Data,
     Room,
@@ -125,7 +125,7 @@ fn an_error_names_the_key_and_the_reason() {
     let wrong = |written: Value| compile(&written).unwrap_err().to_string();
     assert_eq!(
         wrong(json!({"a": {"b": [1, "$rom"]}})),
-        "body.a.b.1: there is no $rom here; there are $data, $room, $nothing"
+        "body.a.b[1]: there is no $rom here; there are $data, $room, $nothing"
     );
     assert_eq!(wrong(json!({"a": "$room.x"})), "body.a: $room has nothing inside");
     assert_eq!(
