@@ -20,6 +20,7 @@ mod publication;
 
 pub mod framing;
 pub mod template;
+pub mod vocabulary;
 
 pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};

@@ -196,6 +196,17 @@ pub enum GapReason {
     Fork,
 }
 
+impl GapReason {
+    /// The stable word, for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Reset => "reset",
+            Self::Fork => "fork",
+        }
+    }
+}
+
 /// The session as its client is told about it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -45,6 +45,10 @@ struct Incoming<'a> {
 /// # Errors
 /// [`Invalid`] with the request's id where it could be read. Its message names the field and never quotes content.
 pub fn decode(text: &str) -> Result<Request, Invalid> {
+    if !super::is_object(text) {
+        let message = "not a JSON object".to_owned();
+        return Err(Invalid { id: None, code: ErrorCode::InvalidMessage, message });
+    }
     let incoming: Incoming<'_> = serde_json::from_str(text).map_err(|error| Invalid {
         id: None,
         code: ErrorCode::InvalidMessage,
@@ -357,6 +361,8 @@ mod tests {
     fn each_refusal_names_the_field_and_repeats_the_id() {
         assert_eq!(refused("{").0, ErrorCode::InvalidMessage);
         assert_eq!(refused("[]").0, ErrorCode::InvalidMessage);
+        let listed = r#"["ping",null,null,null,null,null,null,null,false,null]"#;
+        assert_eq!(refused(listed).0, ErrorCode::InvalidMessage);
         assert_eq!(refused(r#"{"type":"join","room":"a","room":"b"}"#).0, ErrorCode::InvalidMessage);
         assert_eq!(refused(r#"{"type":"dance"}"#).0, ErrorCode::Unknown);
         assert_eq!(
