@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +12,7 @@ use super::{VocabularyError, WILDCARD, rule};
 use crate::error::ErrorCode;
 use crate::message::{Command, Invalid, Request, RequestId};
 use crate::name::{EventName, MessageId, NameError, Room};
-use crate::position::Position;
+use crate::position::PositionError;
 use crate::template::{Holds, Missing, Step, Template, Values, Variable, quote, reach};
 
 /// What a framing found in a client's frame.
@@ -99,7 +100,8 @@ impl Action {
     /// The fields that a rule must and may have, `id` apart.
     const fn fields(self) -> (&'static [Field], &'static [Field]) {
         match self {
-            Self::Auth | Self::Refresh => (&[Field::Token], &[]),
+            Self::Auth => (&[Field::Token], &[Field::Since]),
+            Self::Refresh => (&[Field::Token], &[]),
             Self::Join => (&[Field::Room], &[Field::Since]),
             Self::Leave | Self::Presence => (&[Field::Room], &[]),
             Self::Publish => (&[Field::Room], &[Field::Event, Field::Data, Field::MessageId]),
@@ -184,7 +186,10 @@ impl Rule {
 
     fn command(&self, heard: Heard<'_>) -> Result<Command, Refusal> {
         Ok(match self.action {
-            Action::Auth => Command::Auth { token: self.required(Field::Token, heard)? },
+            Action::Auth => Command::Auth {
+                token: self.required(Field::Token, heard)?,
+                since: self.since(heard)?.unwrap_or_default(),
+            },
             Action::Refresh => Command::Refresh { token: self.required(Field::Token, heard)? },
             Action::Join => Command::Join { room: self.room(heard)?, since: self.since(heard)? },
             Action::Leave => Command::Leave { room: self.room(heard)? },
@@ -229,7 +234,8 @@ impl Rule {
         name("room", &self.required(Field::Room, heard)?, Room::new)
     }
 
-    fn since(&self, heard: Heard<'_>) -> Result<Option<Position>, Refusal> {
+    /// One position, or those of several channels.
+    fn since<T: FromStr<Err = PositionError>>(&self, heard: Heard<'_>) -> Result<Option<T>, Refusal> {
         match self.text(Field::Since, heard).as_deref().map(str::parse) {
             None => Ok(None),
             Some(Ok(position)) => Ok(Some(position)),
