@@ -326,3 +326,70 @@ mod dialer {
         }
     }
 }
+
+/// The worked example of the documentation.
+mod documentation {
+    use super::*;
+
+    fn fenced(language: &str) -> &'static str {
+        let text = include_str!("../vocabularies.md");
+        let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    }
+
+    fn lines(direction: &str) -> Vec<&'static str> {
+        fenced("frames").lines().filter_map(|line| line.strip_prefix(direction)).collect()
+    }
+
+    #[test]
+    fn the_worked_example_works() {
+        let framing = framing("event", fenced("toml"));
+        let commands: Vec<_> =
+            lines("-> ").into_iter().map(|line| framing.decode(line).unwrap().command).collect();
+        let [
+            Command::Auth { .. },
+            Command::Join { room: board, .. },
+            Command::Publish { event: stroke, data: points, message_id, ephemeral: false, .. },
+            Command::Publish { event: pointer, data: place, ephemeral: true, .. },
+        ] = &commands[..]
+        else {
+            panic!("{commands:?}")
+        };
+
+        let session = session(&framing, "7", &json!({"id": 7, "nick": "ada", "exp": 1}));
+        let ada = PresenceEntry { user: session.user.clone(), name: None, profile: session.profile.clone() };
+        let position = Some(Position { epoch: Epoch(1), offset: 41, nonce: Nonce(1) });
+        let drawn = publication(stroke.as_str(), points.get(), Some("k-1"), Some(&ada));
+        let pointed = publication(pointer.as_str(), place.get(), None, Some(&ada));
+        let about = About { action: Action::Publish, room: Some(board.clone()), message_id: None };
+        let told = [
+            Outgoing::AuthSuccess { session: &session, positions: &[] },
+            Outgoing::Joined { room: board, position, recovered: false, user_count: Some(3) },
+            Outgoing::Published { room: board, message_id: message_id.as_ref(), position, duplicate: false },
+            Outgoing::Message { channel: "room:12", position, publication: &drawn },
+            Outgoing::Message { channel: "room:12", position: None, publication: &pointed },
+            Outgoing::Error { code: ErrorCode::Forbidden, message: "", about: Some(&about) },
+        ];
+        let told: Vec<Value> = told.iter().map(|outgoing| super::told(&framing, outgoing)).collect();
+        let shown: Vec<Value> =
+            lines("<- ").into_iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(told, shown);
+        assert_eq!(framing.audience(&pointed), Audience::OtherSessions);
+        assert!(framing.encode(&Outgoing::Left { room: board }, None, NOW).is_none());
+    }
+}
+
+#[test]
+fn a_framing_that_cannot_carry_a_vocabulary_says_so() {
+    let compile = |toml: &str| Vocabulary::compile("vocabulary", &toml::from_str(toml).unwrap()).unwrap();
+    let refused =
+        |name: &str, toml: Option<&str>| Framing::new(name, toml.map(compile)).unwrap_err().to_string();
+    assert!(refused("flat", None).starts_with("vocabulary: is missing"));
+    assert!(refused("native", Some("")).starts_with("vocabulary: "));
+    assert!(refused("xml", None).starts_with("framing: is none of native, flat, event"));
+    let spread = "[outgoing.message]\nevent = \"$event\"\nbody = \"$data\"";
+    assert!(refused("flat", Some(spread)).starts_with("vocabulary.outgoing.message.body: must be a table"));
+    let named = "[errors.join]\nevent = \"e\"\nbody = { type = 1 }";
+    assert!(refused("flat", Some(named)).starts_with("vocabulary.errors.join.body: has a field type"));
+    assert!(Framing::new("event", Some(compile(spread))).is_ok());
+}

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! What has no rule is not sent. Incoming data must be complete: a placeholder in `data` that finds nothing, and has no
-//! alternative, makes the frame invalid. The values are [templates](crate::template); `docs/vocabularies.md` has all names and
+//! alternative, makes the frame invalid. The values are [templates](crate::template); `proto/vocabularies.md` has all names and
 //! a worked example.
 
 mod incoming;

@@ -258,3 +258,26 @@ fn a_profile_is_made_of_claims() {
     assert_eq!(profile(&long), Err(ProfileError::TooLong));
     assert_eq!(compile(&json!({})).profile("{}"), Ok(None));
 }
+
+/// The tables of the documentation name each kind and each of its values.
+#[test]
+fn the_documentation_has_every_kind_and_value() {
+    let documentation = include_str!("../../vocabularies.md");
+    for (word, kind) in kind::Kind::ALL {
+        let general = |name: &str| matches!(name, "id" | "timestamp");
+        let values: Vec<_> = <kind::Said as Variable>::ALL
+            .iter()
+            .filter(|(name, said, _)| kind.has(*said) && !general(name))
+            .map(|(name, _, _)| *name)
+            .collect();
+        let row = format!("| `{word}` | ");
+        let row = documentation
+            .lines()
+            .find(|line| line.starts_with(&row) && line.contains('$') != values.is_empty());
+        let mut written: Vec<_> =
+            row.unwrap().split(['`', ' ']).filter_map(|part| part.strip_prefix('$')).collect();
+        written
+            .sort_by_key(|name| <kind::Said as Variable>::ALL.iter().position(|(known, _, _)| known == name));
+        assert_eq!(written, values, "{word}");
+    }
+}
