@@ -1,10 +1,15 @@
 //! What holds for each decoder whatever the bytes, for the fuzz targets and for the tests that replay their seeds.
 
+use std::sync::OnceLock;
+
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use switchboard_proto::framing::{engineio, native, socketio};
+use switchboard_proto::framing::{Framing, engineio, native, socketio};
+use switchboard_proto::template::Template;
+use switchboard_proto::vocabulary::{Claims, Vocabulary};
 use switchboard_proto::{
     Channel, Command, EventName, Invalid, MessageId, Outgoing, Pattern, Position, Publication, Request, Room,
-    Tenant, UserId,
+    Tenant, Timestamp, UserId,
 };
 
 /// A native frame is decoded or refused; data is kept as written, and a refusal can be told to the client.
@@ -30,6 +35,52 @@ fn decoded(text: &str, result: Result<Request, Invalid>) {
             let Ok(frame) = serde_json::from_str::<Value>(&frame) else { panic!("{frame} is not JSON") };
             assert_eq!(frame["code"], invalid.code.as_str());
         }
+    }
+}
+
+/// A frame of an application is decoded or refused in both framings; what it publishes is encoded as a JSON object whose
+/// event only the configuration names.
+pub(crate) fn vocabulary(input: &[u8]) {
+    static FRAMINGS: OnceLock<[Framing; 2]> = OnceLock::new();
+    let framings = FRAMINGS.get_or_init(|| {
+        let compile = |name| {
+            let written = include_str!("vocabulary.json");
+            let written = serde_json::from_str(written).unwrap_or_else(|error| panic!("{error}"));
+            let vocabulary = Vocabulary::compile("", &written).unwrap_or_else(|error| panic!("{error}"));
+            Framing::new(name, Some(vocabulary)).unwrap_or_else(|error| panic!("{error}"))
+        };
+        ["flat", "event"].map(compile)
+    });
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    for framing in framings {
+        let Ok(Request { command, id }) = framing.decode(text) else { continue };
+        if let Some(id) = id {
+            assert!(text.contains(id.as_json()), "an id is kept as written");
+        }
+        let Command::Publish { event, data, message_id, .. } = command else { continue };
+        let publication = Publication { event, data, id: message_id, from: None, timestamp: Timestamp(1) };
+        let message = Outgoing::Message { channel: "room:r", position: None, publication: &publication };
+        let Some(frame) = framing.encode(&message, None, Timestamp(1)) else { panic!("said nothing") };
+        assert!(serde_json::from_str::<IgnoredAny>(&frame).is_ok(), "{frame} is not JSON");
+        // Half a surrogate pair or great depth is passed on, but not every parser reads it.
+        if let Ok(frame) = serde_json::from_str::<Value>(&frame) {
+            let name = frame.get("type").or_else(|| frame.get("event"));
+            assert_eq!(name.and_then(Value::as_str), Some("said"));
+        }
+    }
+}
+
+/// A template is compiled or refused, with the key in the error; what it renders is JSON.
+pub(crate) fn template(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (written, claims) = text.split_once('\n').unwrap_or((text, "{}"));
+    let Ok(template) = Template::<Claims>::compile("key", &Value::from(written)) else { return };
+    if serde_json::from_str::<IgnoredAny>(claims).is_err() {
+        return;
+    }
+    if let Some(json) = template.render(&claims) {
+        assert!(serde_json::from_str::<IgnoredAny>(&json).is_ok(), "{json} is not JSON");
+        assert_eq!(template.render_whole(&claims), Ok(json));
     }
 }
 

@@ -62,3 +62,13 @@ fn names_are_accepted_as_they_are_or_refused() {
 fn stored_publications_are_read_or_refused() {
     hold("publication", properties::publication);
 }
+
+#[test]
+fn an_applications_frames_are_decoded_or_refused() {
+    hold("vocabulary", properties::vocabulary);
+}
+
+#[test]
+fn templates_are_compiled_or_refused() {
+    hold("template", properties::template);
+}
