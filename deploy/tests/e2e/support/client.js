@@ -16,7 +16,9 @@ export class Client {
   #inbox = [];
   #waiting = new Set();
   #requests = 0;
-  #closed;
+  #listener;
+  // Resolves when the connection is gone, with its code and reason.
+  whenClosed;
 
   // Opens a connection; resolves when the handshake is done, rejects when it was refused.
   static async open(url, { protocols = [], headers = {} } = {}) {
@@ -24,10 +26,12 @@ export class Client {
     const socket = new WebSocket(url, protocols, { headers, perMessageDeflate: false });
     client.#socket = socket;
     socket.on('message', (text) => {
-      client.#inbox.push(JSON.parse(text));
+      const frame = JSON.parse(text);
+      if (client.#listener) return client.#listener(frame);
+      client.#inbox.push(frame);
       client.#wake();
     });
-    client.#closed = new Promise((resolve) => {
+    client.whenClosed = new Promise((resolve) => {
       socket.on('close', (code, reason) => {
         open.delete(client);
         client.ended = { code, reason: reason.toString() };
@@ -75,11 +79,17 @@ export class Client {
     return answer;
   }
 
-  // The messages that came and were not asked for yet; tells whether something came twice.
+  // The messages that came and were not asked for yet.
   messages() {
     const messages = this.#inbox.filter((frame) => frame.type === 'message');
     this.#inbox = this.#inbox.filter((frame) => frame.type !== 'message');
     return messages;
+  }
+
+  // Hands every frame, those that wait and those to come, to `take` instead of keeping it.
+  listen(take) {
+    this.#listener = take;
+    this.#inbox.splice(0).forEach(take);
   }
 
   send(frame) {
@@ -88,7 +98,7 @@ export class Client {
 
   // Waits until the server closes: `{ code, reason }`.
   closed() {
-    return within('the server closes', this.#closed);
+    return within('the server closes', this.whenClosed);
   }
 
   async close() {

@@ -5,17 +5,26 @@ import { Process } from './process.js';
 import { Redis } from './redis.js';
 import { SECRET, backendToken } from './token.js';
 
-// Enough to see clients being shown out one after the other, and soon over.
-const QUICK_DRAIN = ['--drain-delay', '300ms', '--drain-time', '1s'];
+// What the tests do not choose themselves: a stop with all its phases, and soon over.
+const OPTIONS = {
+  JWT_SECRET: SECRET,
+  SWITCHBOARD_LISTEN: '127.0.0.1:0',
+  SWITCHBOARD_LOG_FORMAT: 'json',
+  SWITCHBOARD_DRAIN_DELAY: '300ms',
+  SWITCHBOARD_DRAIN_TIME: '1s',
+};
 
 // One of our programs, serving.
 export class Server {
-  static async start(program, args = [], environment = {}) {
+  static async start(program, environment) {
     const server = new Server();
-    server.program = program;
-    const always = ['--listen', '127.0.0.1:0', '--log-format', 'json', ...QUICK_DRAIN];
-    server.process = new Process(program, [...always, ...args], { JWT_SECRET: SECRET, ...environment });
-    [, server.address] = await server.process.line(/"address":"([^"]+)"/);
+    server.process = new Process(program, [], { ...OPTIONS, ...environment });
+    try {
+      [, server.address] = await server.process.line(/"address":"([^"]+)"/);
+    } catch (error) {
+      await server.process.kill();
+      throw error;
+    }
     return server;
   }
 
@@ -52,39 +61,51 @@ export class World {
   #servers = [];
 
   // The product as a cluster: two gateways and a fanout, which meet in a Redis.
-  static async cluster({ environment, args = [] } = {}) {
-    const world = new World();
-    world.redis = await Redis.start();
-    const start = (program, extra = []) =>
-      world.start(program, ['--redis', world.redis.url, ...args, ...extra], environment);
-    world.startNode = () => start('gateway');
-    [world.fanout, ...world.nodes] = await Promise.all([start('fanout'), start('gateway'), start('gateway')]);
-    return world;
+  static cluster(options) {
+    return World.#of(options, async (world, start) => {
+      world.redis = await Redis.start();
+      world.startNode = () => start('gateway', world.redis);
+      [world.fanout, ...world.nodes] = await Promise.all([
+        start('fanout', world.redis),
+        world.startNode(),
+        world.startNode(),
+      ]);
+    });
   }
 
   // The same, where every node is everything.
-  static async pair({ environment, args = [] } = {}) {
-    const world = new World();
-    world.redis = await Redis.start();
-    world.startNode = () => world.start('standalone', ['--redis', world.redis.url, ...args], environment);
-    world.nodes = await Promise.all([world.startNode(), world.startNode()]);
-    [, world.fanout] = world.nodes;
-    return world;
+  static pair(options) {
+    return World.#of(options, async (world, start) => {
+      world.redis = await Redis.start();
+      world.startNode = () => start('standalone', world.redis);
+      world.nodes = await Promise.all([world.startNode(), world.startNode()]);
+      [, world.fanout] = world.nodes;
+    });
   }
 
   // All in one process, without Redis. Both nodes are the same one.
-  static async single({ environment, args = [] } = {}) {
-    const world = new World();
-    const server = await world.start('standalone', args, environment);
-    world.nodes = [server, server];
-    world.fanout = server;
-    return world;
+  static single(options) {
+    return World.#of(options, async (world, start) => {
+      world.fanout = await start('standalone');
+      world.nodes = [world.fanout, world.fanout];
+    });
   }
 
-  async start(program, args, environment) {
-    const server = await Server.start(program, args, environment);
-    this.#servers.push(server);
-    return server;
+  // `environment` holds options for all processes.
+  static async #of({ environment = {} } = {}, fill) {
+    const world = new World();
+    const start = async (program, redis) => {
+      const server = await Server.start(program, { ...environment, ...(redis && { SWITCHBOARD_REDIS: redis.url }) });
+      world.#servers.push(server);
+      return server;
+    };
+    try {
+      await fill(world, start);
+      return world;
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
   }
 
   // All that any process wrote.
