@@ -18,6 +18,7 @@ pub mod follower;
 mod following;
 mod handshake;
 mod hub;
+mod long_poll;
 mod metrics;
 mod node;
 mod outbound;
@@ -109,7 +110,12 @@ impl Gateway {
 
     /// The routes of the endpoints.
     pub fn router(&self) -> Router {
-        self.doors.iter().fold(Router::new(), |router, door| {
+        let polled = self.doors.first().map_or_else(Router::new, |door| {
+            let poll =
+                async |State(door): State<Door>, room, asked, request| door.poll(room, asked, request).await;
+            Router::new().route("/v1/rooms/{room}/history", get(poll).with_state(door.clone()))
+        });
+        self.doors.iter().fold(polled, |router, door| {
             let endpoint = &door.terms.endpoint;
             let served = match endpoint.protocol {
                 Protocol::WebSocket => {

@@ -155,6 +155,47 @@ async fn a_listener_that_does_not_read_for_a_while_loses_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_room_can_be_polled() {
+    let node = Node::start();
+    let get = async |query: String| {
+        let url = format!("http://{}/v1/rooms/a/history?token={}{query}", node.address, token("ann", &["a"]));
+        let response = reqwest::get(url).await.unwrap();
+        assert_eq!(response.status(), 200);
+        serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap()
+    };
+    node.publish(&room("a"), "e", json!(0)).await;
+    let first = get(String::new()).await;
+    assert_eq!(first["messages"][0]["data"], 0);
+    let at = first["position"].as_str().unwrap();
+    let nothing = get(format!("&since={at}")).await;
+    assert_eq!((&nothing["messages"], &nothing["position"]), (&json!([]), &first["position"]));
+
+    let waiting = get(format!("&since={at}&wait=20"));
+    let publishing = async {
+        // Not before the request waits for it: the node listens to the room then.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while node.metric("gateway_channels") < 1.0 {
+            assert!(std::time::Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node.publish(&room("a"), "e", json!(1)).await;
+    };
+    let (next, ()) =
+        timeout(PATIENCE, async { tokio::join!(waiting, publishing) }).await.expect("no full wait");
+    assert_eq!(next["messages"][0]["data"], 1);
+
+    let mut parts: Vec<&str> = at.split('.').collect();
+    parts[1] = "deadbeef";
+    let reset = get(format!("&since={}&wait=20", parts.join("."))).await;
+    assert_eq!((&reset["gap"], reset["messages"].as_array().map(Vec::len)), (&json!("reset"), Some(2)));
+    for (query, status) in [("vault/history", 403), ("a%2Fb/history", 400), ("a/history?since=x", 400)] {
+        let sign = if query.contains('?') { '&' } else { '?' };
+        let url = format!("http://{}/v1/rooms/{query}{sign}token={}", node.address, token("ann", &["a"]));
+        assert_eq!(reqwest::get(url).await.unwrap().status(), status, "{query}");
+    }
+}
+
 impl Events {
     async fn expect_any(&mut self) -> String {
         self.next().await.expect("no end yet")["type"].as_str().unwrap().to_owned()

@@ -1,0 +1,121 @@
+//! Long polling: what came after a position in a room, or the next thing that comes, for clients that have nothing but
+//! plain requests.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use broker::{History, HistoryQuery, Unavailable};
+use chassis::problem::Problem;
+use proto::framing::native;
+use proto::{Channel, ErrorCode, GapReason, HistoryItem, Outgoing, Position, Publication, Room};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use crate::door::Door;
+use crate::errand::judge;
+use crate::outbound::Outbound;
+
+/// The longest that a client may wait; proxies on the way seldom allow more than a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How many publications are answered at most.
+const LONGEST_PAGE: u32 = 256;
+
+/// How long the broker may take to say where the channel stands.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What stands in the query.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    /// The last position seen; without it the oldest that is kept comes first.
+    since: Option<Position>,
+    limit: Option<u32>,
+    /// How many seconds to wait if there is nothing yet.
+    #[serde(default)]
+    wait: u64,
+}
+
+impl Door {
+    /// Answers with the frame `history` of the native protocol, and `gap` in it if something cannot be given any more.
+    pub(crate) async fn poll(
+        self,
+        room: Path<String>,
+        asked: Query<Asked>,
+        request: Request,
+    ) -> Result<Response, Problem> {
+        let (Path(room), Query(asked)) = (room, asked);
+        self.admit(request.headers())?;
+        let token = self.credential(&request)?.credential;
+        let identity = self.identify(token.as_deref()).await?;
+        let room = Room::new(&room).map_err(|error| {
+            Problem::new(ErrorCode::InvalidName).detail(format!("the room's name {error}"))
+        })?;
+        let channel = Channel::room(&identity.tenant, &room);
+        if !identity.may_join(&room, self.terms.channels.of(&channel)) {
+            return Err(
+                Problem::new(ErrorCode::Forbidden).detail("the token does not allow to look into this room")
+            );
+        }
+        let limit = asked.limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
+        let query = HistoryQuery { after: asked.since, limit };
+        let mut history = self.read(&channel, query).await?;
+        let wait = Duration::from_secs(asked.wait).min(LONGEST_WAIT);
+        if let Some(since) = asked.since
+            && !wait.is_zero()
+            && since == history.top
+        {
+            self.await_next(&channel, since, wait).await?;
+            history = self.read(&channel, query).await?;
+        }
+        Ok(answer(&room, asked.since, &history))
+    }
+
+    async fn read(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Problem> {
+        self.node.broker.history(channel, query).await.map_err(|Unavailable(_)| away())
+    }
+
+    /// Waits until something came after a position, or long enough.
+    async fn await_next(&self, channel: &Channel, since: Position, wait: Duration) -> Result<(), Problem> {
+        let attached = timeout(PATIENCE, self.node.hub.attach(channel.clone())).await;
+        let (mut attachment, _) = attached.map_err(|_| away())?;
+        // What is fed here is not delivered: it only tells that there is something to read.
+        let peer = Arc::new(self.peer(Outbound::to_taker(self.terms.endpoint.queue_bytes)));
+        if attachment.feed(&peer, since).is_ok() {
+            drop(timeout(wait, poll_fn(|cx| peer.poll_take(cx))).await);
+        }
+        Ok(())
+    }
+}
+
+fn answer(room: &Room, since: Option<Position>, history: &History) -> Response {
+    let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
+    let entries = if gap == Some(GapReason::Fork) { &[][..] } else { &history.entries };
+    let position = entries.last().map_or(at, |entry| entry.step.position);
+    let items: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| {
+            let publication = Publication::decode(&entry.payload).ok()?;
+            Some(HistoryItem { position: entry.step.position, publication })
+        })
+        .collect();
+    let more = position.offset < history.top.offset;
+    let mut text = native::encode(&Outgoing::History { room, items: &items, position, more }, None);
+    if let Some(gap) = gap.and_then(|reason| serde_json::to_string(&reason).ok())
+        && text.pop() == Some('}')
+    {
+        text.push_str(",\"gap\":");
+        text.push_str(&gap);
+        text.push('}');
+    }
+    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+fn away() -> Problem {
+    Problem::new(ErrorCode::Unavailable)
+        .detail("the streams cannot be read now")
+        .retry_after(Duration::from_secs(1))
+}
