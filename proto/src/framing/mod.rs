@@ -100,6 +100,21 @@ impl Framing {
     }
 }
 
+impl PartialEq for Framing {
+    /// Equal when the frames look alike and the vocabulary is the very same one.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Native, Self::Native) => true,
+            (Self::Flat(one), Self::Flat(other)) | (Self::Event(one), Self::Event(other)) => {
+                Arc::ptr_eq(one, other)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Framing {}
+
 /// Whether a JSON text is an object: a derived reader would also take a list of its fields.
 fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{')
