@@ -107,6 +107,8 @@ pub struct Connection {
     stream: TcpStream,
     /// Bytes that were read and not yet understood.
     partial: Vec<u8>,
+    /// The code of the server's goodbye.
+    goodbye: Option<u16>,
 }
 
 impl Connection {
@@ -127,7 +129,7 @@ impl Connection {
             }
         };
         partial.drain(..head);
-        let mut connection = Self { stream, partial };
+        let mut connection = Self { stream, partial, goodbye: None };
         connection.expect(Kind::AuthSuccess).await?;
         Ok(connection)
     }
@@ -206,7 +208,10 @@ impl Connection {
                         let _ = self.stream.try_write(&pong);
                     }
                     Opcode::Pong => {}
-                    Opcode::Close => return Poll::Ready(Ok(false)),
+                    Opcode::Close => {
+                        self.goodbye = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                        return Poll::Ready(Ok(false));
+                    }
                 }
                 bytes = bytes.get(frame.size()..).unwrap_or_default();
             }
@@ -216,6 +221,12 @@ impl Connection {
             Poll::Ready(Ok(true))
         })
         .await
+    }
+
+    /// The code with which the server closed, if it said one.
+    #[must_use]
+    pub fn goodbye(&self) -> Option<u16> {
+        self.goodbye
     }
 
     /// Says goodbye and waits until the server has, too.

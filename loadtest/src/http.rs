@@ -39,6 +39,14 @@ impl Client {
     /// # Errors
     /// The answer is no success, or the connection broke.
     pub async fn post(&mut self, body: &[u8]) -> Result<()> {
+        self.ask(body).await.map(drop)
+    }
+
+    /// Posts a body and gives the answer's.
+    ///
+    /// # Errors
+    /// The answer is no success, or the connection broke.
+    pub async fn ask(&mut self, body: &[u8]) -> Result<&[u8]> {
         self.request.clear();
         self.request.extend_from_slice(&self.head);
         self.request.extend_from_slice(format!("{}\r\n\r\n", body.len()).as_bytes());
@@ -61,7 +69,7 @@ impl Client {
         if !self.answer.starts_with(b"HTTP/1.1 2") {
             bail!("a publish was refused: {}", String::from_utf8_lossy(&self.answer));
         }
-        Ok(())
+        Ok(self.answer.get(head..head + length).unwrap_or_default())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Measures a server, and beside it what the kernel asks for.
+//! Measures a server, and beside it what the kernel asks for; and breaks a cluster to see what it promised.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use switchboard_loadtest::chaos::{self, ChaosOptions};
 use switchboard_loadtest::floor::{Floor, Writes};
 use switchboard_loadtest::process::{check_descriptors, pin};
 use switchboard_loadtest::run::run;
@@ -47,6 +48,8 @@ struct Options {
 enum Command {
     #[command(flatten)]
     Run(Scenario),
+    /// Break a cluster while it works, and prove that nothing is missed without a word.
+    Chaos(Box<ChaosOptions>),
     /// Serve the floor alone, until standard input ends.
     Floor {
         /// How frames that are published together reach a socket.
@@ -62,12 +65,44 @@ fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
         Command::Run(scenario) => measure(&scenario, &cli.server, &cli.options),
+        Command::Chaos(options) => break_a_cluster(&options, cli.options.json),
         Command::Floor { writes, listen } => {
             let floor = Floor::bind(listen, writes)?;
             writeln!(io::stdout(), "{}", floor.address()?)?;
             floor.serve()?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Ends with 1 when a promise was broken.
+fn break_a_cluster(options: &ChaosOptions, json: bool) -> Result<ExitCode> {
+    let seed = options.seed.unwrap_or_else(rand::random);
+    writeln!(io::stderr(), "seed {seed}")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            outcome = chaos::run(options, seed) => outcome,
+            // What was started ends with the run's values.
+            stopped = stopped() => stopped,
+        }
+    })?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &outcome)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{outcome}")?;
+    }
+    Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends with an error when somebody wants this process to.
+async fn stopped<T>() -> Result<T> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
     }
 }
 
@@ -81,12 +116,10 @@ fn measure(scenario: &Scenario, server: &ServerOptions, options: &Options) -> Re
     // One thread: the client leaves the other processor to the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = LocalSet::new().block_on(&runtime, async {
-        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             report = run(scenario, server, options.rounds.get(), &loadtest) => report,
             // What was started ends with the run's values.
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("terminated"),
+            stopped = stopped() => stopped,
         }
     })?;
     let mut out = io::stdout().lock();

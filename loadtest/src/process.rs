@@ -38,6 +38,15 @@ pub fn resident_bytes(pid: u32) -> Result<f64> {
     Ok(kilobytes * 1024.0)
 }
 
+/// How many files a process has open, sockets included.
+///
+/// # Errors
+/// There is no such process, or it belongs to somebody else.
+pub fn open_files(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| format!("reading {path}"))?.count() as u64)
+}
+
 /// The name that a process goes by.
 ///
 /// # Errors

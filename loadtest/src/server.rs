@@ -20,7 +20,7 @@ use crate::target::{Target, Watched};
 use crate::token::Mint;
 
 /// The environment variable that both sides read the secret from.
-const SECRET: &str = "JWT_SECRET";
+pub(crate) const SECRET: &str = "JWT_SECRET";
 /// How long a process may take until it accepts a connection.
 const START: Duration = Duration::from_secs(20);
 /// How long a process that accepts may take until it is of use.
@@ -225,7 +225,7 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// A secret for servers that live as long as the run.
-fn new_secret() -> Result<String> {
+pub(crate) fn new_secret() -> Result<String> {
     let mut bytes = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut bytes).context("reading /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

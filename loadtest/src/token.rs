@@ -14,7 +14,7 @@ struct Claims<'a> {
     sub: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
-    rooms: [&'a str; 1],
+    rooms: &'a [&'a str],
     scope: &'a str,
     exp: u64,
 }
@@ -37,9 +37,17 @@ impl Mint {
     /// # Errors
     /// The secret cannot sign, or the clock stands before 1970.
     pub fn token(&self, user: &str) -> Result<String> {
+        self.token_for(user, &["*"])
+    }
+
+    /// A token for `user` that may join these rooms and publish.
+    ///
+    /// # Errors
+    /// The secret cannot sign, or the clock stands before 1970.
+    pub fn token_for(&self, user: &str, rooms: &[&str]) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let tenant = self.tenant.as_deref();
-        let claims = Claims { sub: user, tenant, rooms: ["*"], scope: "publish", exp: now + LIFETIME };
+        let claims = Claims { sub: user, tenant, rooms, scope: "publish", exp: now + LIFETIME };
         jsonwebtoken::encode(&Header::default(), &claims, &self.key).context("signing a token")
     }
 }

@@ -27,6 +27,7 @@ mod tls;
 
 pub use cluster::Cluster;
 pub use poll::until;
+pub use ports::Lease;
 pub use proxy::Proxy;
 pub use resp::Reply;
 pub use sentinel::Sentinel;

@@ -13,20 +13,21 @@ const COUNT: u16 = 10_000;
 /// Where a cluster node listens for its peers, relative to its port for clients.
 const BUS: u16 = 10_000;
 
-/// A TCP port on loopback, free together with its cluster bus port when it was leased.
+/// A TCP port on loopback, free together with its cluster bus port when it was leased; for servers of tests that are
+/// started again where they were.
 ///
 /// A server that is killed and started again must find its port free, so the port is kept for as long as the lease
 /// lives. The mark is a UDP socket on the same number: Redis never uses UDP, all test processes of the machine see the
 /// mark, and the kernel removes it with the process.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub struct Lease {
     port: u16,
     _mark: UdpSocket,
 }
 
 impl Lease {
     /// Leases a port, starting to look at a random one so that parallel tests seldom meet.
-    pub(crate) fn take() -> Result<Self> {
+    pub fn take() -> Result<Self> {
         let start = RandomState::new().hash_one(()) % u64::from(COUNT);
         let start = u16::try_from(start)?;
         (0..COUNT)
@@ -42,7 +43,9 @@ impl Lease {
         Some(Self { port, _mark: mark })
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.port
     }
 }
