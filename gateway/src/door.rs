@@ -63,7 +63,8 @@ impl Door {
 
     /// The shared side of a new connection.
     pub(crate) fn peer(&self, outbound: Outbound) -> Peer {
-        Peer::new(self.endpoint, self.terms.endpoint.ping(), outbound, self.node.pulse.second())
+        let pulse = &self.node.pulse;
+        Peer::new(pulse.number(), self.endpoint, self.terms.endpoint.ping(), outbound, pulse.second())
     }
 }
 

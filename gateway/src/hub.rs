@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::endpoint::{Endpoint, EndpointId};
+use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
@@ -45,7 +46,7 @@ pub(crate) struct Hub {
     shards: Box<[Mutex<Shard>]>,
     /// Each follower has at most one read that counts, so this is bounded by the number of channels.
     reads: mpsc::UnboundedSender<ReadRequest>,
-    dirty: Mutex<Vec<Arc<Peer>>>,
+    flusher: Arc<Flusher>,
 }
 
 type Shard = HashMap<Channel, Entry>;
@@ -78,6 +79,7 @@ impl Hub {
         broker: Arc<dyn Broker>,
         endpoints: Arc<[Endpoint]>,
         metrics: Metrics,
+        flusher: Arc<Flusher>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ReadRequest>) {
         let (reads, wanted) = mpsc::unbounded_channel();
         let hub = Arc::new(Self {
@@ -87,7 +89,7 @@ impl Hub {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             reads,
-            dirty: Mutex::default(),
+            flusher,
         });
         hub.broker.attach(Arc::clone(&hub) as Arc<dyn Sink>);
         (hub, wanted)
@@ -186,12 +188,9 @@ impl Hub {
         }
     }
 
-    /// Writes to the sockets of all peers that were given something since the last call.
+    /// Has everything written that peers were given since the last call.
     pub(crate) fn flush_peers(&self) {
-        let dirty = std::mem::take(&mut *self.dirty.lock());
-        for peer in dirty {
-            peer.flush();
-        }
+        self.flusher.flush();
     }
 
     fn shard(&self, channel: &str) -> MutexGuard<'_, Shard> {
@@ -288,13 +287,10 @@ impl Hub {
     /// Feeds those that are to be fed; `feed` answers whether they are to be fed further.
     fn feed_all(&self, subscribers: &mut Slab<Subscriber>, mut feed: impl FnMut(&mut Subscriber) -> bool) {
         let (mut sent, mut lagging) = (0, 0);
-        let mut dirty = Vec::new();
         for (_, subscriber) in subscribers.iter_mut().filter(|(_, subscriber)| subscriber.fed) {
             if feed(subscriber) {
                 sent += 1;
-                if subscriber.peer.mark_dirty() {
-                    dirty.push(Arc::clone(&subscriber.peer));
-                }
+                self.flusher.add(&subscriber.peer);
             } else {
                 subscriber.fed = false;
                 lagging += 1;
@@ -302,7 +298,6 @@ impl Hub {
         }
         self.metrics.messages_sent.inc_by(sent);
         self.metrics.lagged.inc_by(lagging);
-        self.dirty.lock().append(&mut dirty);
     }
 }
 

@@ -14,6 +14,7 @@ mod endpoint;
 mod errand;
 mod event_stream;
 mod events;
+mod flusher;
 pub mod follower;
 mod following;
 mod handshake;
@@ -50,6 +51,7 @@ pub use endpoint::{Endpoint, Framing, Origins, Protocol};
 use door::Door;
 use drain::Drain;
 use endpoint::EndpointId;
+use flusher::Flusher;
 use hub::Hub;
 use metrics::Metrics;
 use node::Node;
@@ -62,7 +64,7 @@ pub struct Gateway {
     node: Arc<Node>,
     doors: Vec<Door>,
     reconnect_window: Duration,
-    _tasks: [AbortOnDropHandle<()>; 3],
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Gateway {
@@ -80,7 +82,10 @@ impl Gateway {
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         let endpoints: Arc<[Endpoint]> = config.endpoints.into();
-        let (hub, reads) = Hub::new(Arc::clone(&broker), Arc::clone(&endpoints), metrics.clone());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let flusher = Arc::new(Flusher::new(cores));
+        let (hub, reads) =
+            Hub::new(Arc::clone(&broker), Arc::clone(&endpoints), metrics.clone(), Arc::clone(&flusher));
         let pulse = Arc::new(Pulse::new());
         let node = Arc::new(Node {
             presence: PresenceBook::new(&broker),
@@ -99,12 +104,16 @@ impl Gateway {
         });
         let doors = doors.collect();
         let swept = Arc::clone(&hub);
-        let tasks = [
+        let mut tasks = vec![
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
             tokio::spawn(reader::audit(hub, broker)),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
         ];
-        let _tasks = tasks.map(AbortOnDropHandle::new);
+        tasks.extend((0..flusher.lanes()).map(|lane| {
+            let flusher = Arc::clone(&flusher);
+            tokio::spawn(async move { flusher.run(lane).await })
+        }));
+        let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
         Ok(Self { node, doors, reconnect_window: config.reconnect_window, _tasks })
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Signal {
 /// The shared side of a connection. Its own task holds the rest.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    /// Which of the node's connections it is, counted from the start.
+    pub(crate) number: usize,
     /// Which wire format it wants.
     pub(crate) endpoint: EndpointId,
     /// What asks it for a sign of life.
@@ -56,8 +58,15 @@ pub(crate) struct Peer {
 pub(crate) const NEVER: u32 = u32::MAX;
 
 impl Peer {
-    pub(crate) fn new(endpoint: EndpointId, ping: Bytes, outbound: Outbound, now: u32) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        endpoint: EndpointId,
+        ping: Bytes,
+        outbound: Outbound,
+        now: u32,
+    ) -> Self {
         Self {
+            number,
             endpoint,
             ping,
             outbound,

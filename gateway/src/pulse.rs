@@ -28,7 +28,7 @@ pub(crate) struct Pulse {
     start: Instant,
     /// All connections, in as many slices as a heartbeat has seconds.
     slices: Vec<Mutex<Vec<Weak<Peer>>>>,
-    next: AtomicUsize,
+    numbers: AtomicUsize,
 }
 
 impl Pulse {
@@ -36,7 +36,7 @@ impl Pulse {
         Self {
             start: Instant::now(),
             slices: (0..HEARTBEAT).map(|_| Mutex::default()).collect(),
-            next: AtomicUsize::new(0),
+            numbers: AtomicUsize::new(0),
         }
     }
 
@@ -45,10 +45,14 @@ impl Pulse {
         u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// The number of the next connection.
+    pub(crate) fn number(&self) -> usize {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Takes care of a connection until it is dropped.
     pub(crate) fn watch(&self, peer: &Arc<Peer>) {
-        let slice = self.next.fetch_add(1, Ordering::Relaxed) % self.slices.len();
-        if let Some(slice) = self.slices.get(slice) {
+        if let Some(slice) = self.slices.get(peer.number % self.slices.len()) {
             slice.lock().push(Arc::downgrade(peer));
         }
     }
