@@ -77,7 +77,7 @@ fn since(uri: &Uri) -> Result<Cursor, Problem> {
 }
 
 /// Checks the fields of a handshake (RFC 6455, section 4.2.1) and computes the answer to its key.
-fn handshake(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
+pub(crate) fn handshake(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let is_upgrade = lists(headers, &CONNECTION, "upgrade") && lists(headers, &UPGRADE, "websocket");
     if !is_upgrade {
         let problem = Problem::new(ErrorCode::InvalidMessage).status(StatusCode::UPGRADE_REQUIRED);

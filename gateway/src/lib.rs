@@ -28,6 +28,7 @@ mod presence;
 mod pulse;
 mod reader;
 mod session;
+pub mod socketio;
 mod timers;
 mod websocket;
 mod ws_frame;

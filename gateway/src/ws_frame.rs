@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proto::Close;
 
 const FIN: u8 = 0x80;
-const TEXT: u8 = 0x1;
+pub(crate) const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
@@ -14,6 +15,11 @@ pub(crate) const PING_FRAME: Bytes = Bytes::from_static(&[FIN | PING, 0]);
 /// A text message.
 pub(crate) fn text(text: &str) -> Bytes {
     build(TEXT, text.len(), |frame| frame.put_slice(text.as_bytes()))
+}
+
+/// A binary message.
+pub(crate) fn binary(bytes: &[u8]) -> Bytes {
+    build(BINARY, bytes.len(), |frame| frame.put_slice(bytes))
 }
 
 /// A close frame with the code and a reason, cut to what a control frame carries (125 bytes, section 5.5).

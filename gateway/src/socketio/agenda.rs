@@ -1,0 +1,136 @@
+//! When which session wants to be called: one task for all of them.
+//!
+//! A session has one deadline. It stands in the agenda at most once for the moment that counts; an entry that a later
+//! deadline has overtaken is put back when its moment comes, so that moving a deadline forth costs nothing.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+use super::link::Link;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    entries: Mutex<BinaryHeap<Reverse<Entry>>>,
+    /// The first entry is earlier than it was.
+    sooner: Notify,
+}
+
+/// What a session and the agenda agreed on; kept with the session and changed under the agenda's lock.
+#[derive(Debug, Default)]
+pub(super) struct Appointment {
+    /// When the session wants to be called.
+    wanted: Option<Instant>,
+    /// Where it stands in the agenda.
+    noted: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    link: Weak<Link>,
+}
+
+impl Agenda {
+    /// Calls a session at that moment, instead of any that it asked for before.
+    pub(super) fn note(&self, link: &Arc<Link>, at: Instant) {
+        let mut entries = self.entries.lock();
+        let mut appointment = link.appointment().lock();
+        appointment.wanted = Some(at);
+        if appointment.noted.is_none_or(|noted| at < noted) {
+            appointment.noted = Some(at);
+            let is_first = entries.peek().is_none_or(|Reverse(first)| at < first.at);
+            entries.push(Reverse(Entry { at, link: Arc::downgrade(link) }));
+            if is_first {
+                self.sooner.notify_one();
+            }
+        }
+    }
+
+    /// Calls sessions until the task is dropped.
+    pub(super) async fn run(&self) {
+        loop {
+            let next = self.call_due(Instant::now());
+            match next {
+                Some(at) => tokio::select! {
+                    () = sleep_until(at.into()) => {}
+                    () = self.sooner.notified() => {}
+                },
+                None => self.sooner.notified().await,
+            }
+        }
+    }
+
+    /// Calls those whose moment has come, and answers when the next one's comes.
+    fn call_due(&self, now: Instant) -> Option<Instant> {
+        let mut entries = self.entries.lock();
+        loop {
+            let mut first = entries.peek_mut()?;
+            if first.0.at > now {
+                return Some(first.0.at);
+            }
+            let later = first.0.link.upgrade().and_then(|link| link.keep_appointment(first.0.at, now));
+            match later {
+                Some(at) => first.0.at = at,
+                None => drop(PeekMut::pop(first)),
+            }
+        }
+    }
+}
+
+impl Appointment {
+    /// The moment of an entry has come. Answers to when it is to be moved, if it is still needed.
+    pub(super) fn keep(&mut self, at: Instant, now: Instant) -> Kept {
+        if self.noted != Some(at) {
+            return Kept::Overtaken;
+        }
+        match self.wanted {
+            Some(wanted) if wanted > now => {
+                self.noted = Some(wanted);
+                Kept::Moved(wanted)
+            }
+            _ => {
+                self.noted = None;
+                Kept::Due
+            }
+        }
+    }
+}
+
+/// What became of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// An earlier one stands for the session.
+    Overtaken,
+    /// The session wants to be called later.
+    Moved(Instant),
+    /// The session is to be called.
+    Due,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.cmp(&other.at)
+    }
+}
