@@ -39,7 +39,8 @@ pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 /// # What is not promised
 ///
 /// That the store keeps what it acknowledged: a failover of Redis can lose it. That is detected (positions carry
-/// nonces), not prevented. Ephemeral publications are passed on once to whoever is subscribed, and nothing more.
+/// nonces), not prevented. Ephemeral publications and what nodes [tell](Self::control) each other are passed on once to
+/// whoever is subscribed, and nothing more.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// Names the receiver of this node's frames. Called once, before the first [`subscribe`](Self::subscribe).
@@ -70,6 +71,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Who is in the channel, over all nodes: each user once, at most `limit` of them, and how many there are.
     async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable>;
 
+    /// Sends a message to every node whose subscription to the channel is in force, this one included: at most once, and
+    /// stored nowhere. Returns how many nodes it was handed to.
+    async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable>;
+
     /// How the broker is, from what it last saw; costs nothing.
     fn health(&self) -> Health;
 
@@ -82,6 +87,9 @@ pub trait Broker: Send + Sync + 'static {
 pub trait Sink: Send + Sync + 'static {
     /// A publication of a channel (its canonical form).
     fn frame(&self, channel: &str, frame: Frame);
+
+    /// What a node had to say to those that are subscribed to a channel (its canonical form), by [`Broker::control`].
+    fn control(&self, channel: &str, payload: Bytes);
 
     /// The subscription of these channels is in force from here on.
     fn subscribed(&self, channels: &[Channel]);

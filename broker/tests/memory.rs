@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{
     Channel, EventName, MessageId, NodeId, PresenceEntry, Publication, Room, Tenant, Timestamp, UserId,
@@ -195,6 +196,7 @@ impl Sink for Recorder {
     fn frame(&self, _channel: &str, frame: Frame) {
         self.frames.lock().push(frame);
     }
+    fn control(&self, _channel: &str, _payload: Bytes) {}
     fn subscribed(&self, _channels: &[Channel]) {}
     fn interrupted(&self, _channels: &[Channel]) {}
     fn flush(&self) {}

@@ -7,6 +7,7 @@ use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{
     Channel, EventName, MessageId, NodeId, Position, PresenceEntry, Publication, Room, Tenant, Timestamp,
@@ -353,7 +354,7 @@ async fn texts(
     (history.continuity, history.entries.iter().map(|entry| text(&entry.payload)).collect())
 }
 
-fn text(payload: &bytes::Bytes) -> String {
+fn text(payload: &Bytes) -> String {
     serde_json::from_str(Publication::decode(payload).unwrap().data.get()).unwrap()
 }
 
@@ -414,6 +415,10 @@ impl Recorder {
 impl Sink for Recorder {
     fn frame(&self, _channel: &str, frame: Frame) {
         self.told.lock().push(text(&frame.payload));
+    }
+
+    fn control(&self, _channel: &str, payload: Bytes) {
+        self.told.lock().push(String::from_utf8_lossy(&payload).into_owned());
     }
 
     fn subscribed(&self, _channels: &[Channel]) {

@@ -310,6 +310,11 @@ impl Sink for Hub {
         }
     }
 
+    fn control(&self, channel: &str, _payload: Bytes) {
+        // From a node of a later version: this one knows nothing that others could tell it.
+        tracing::debug!(channel, "a message from node to node that is not known here");
+    }
+
     fn subscribed(&self, channels: &[Channel]) {
         for channel in channels {
             if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {

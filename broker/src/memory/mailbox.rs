@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::Channel;
 use tokio::sync::Notify;
@@ -26,6 +27,7 @@ pub(super) struct NodeKey(pub(super) u64);
 /// What a sink is to be told.
 pub(super) enum Event {
     Frame(Channel, Frame),
+    Control(Channel, Bytes),
     Subscribed(Channel),
 }
 
@@ -33,6 +35,7 @@ impl Event {
     fn bytes(&self) -> usize {
         match self {
             Self::Frame(_, frame) => EVENT_BYTES + frame.payload.len(),
+            Self::Control(_, payload) => EVENT_BYTES + payload.len(),
             Self::Subscribed(_) => EVENT_BYTES,
         }
     }
@@ -174,6 +177,10 @@ fn hand_over(batch: &mut VecDeque<Event>, sink: &dyn Sink) {
             Event::Frame(channel, frame) => {
                 tell_subscribed(&mut subscribed, sink);
                 sink.frame(channel.as_str(), frame);
+            }
+            Event::Control(channel, payload) => {
+                tell_subscribed(&mut subscribed, sink);
+                sink.control(channel.as_str(), payload);
             }
         }
     }

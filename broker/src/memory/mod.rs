@@ -11,6 +11,7 @@ mod topic;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
 use tokio::task::JoinHandle;
@@ -159,6 +160,17 @@ impl Broker for MemoryBroker {
             self.check()?;
             Ok(topic.present(limit))
         })
+    }
+
+    async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable> {
+        let (count, full) = self.store.with(channel, |topic, _| {
+            self.check()?;
+            Ok((topic.listening(), topic.deliver(|| Event::Control(channel.clone(), payload.clone()))))
+        })?;
+        for mailbox in full {
+            mailbox.room().await;
+        }
+        Ok(count)
     }
 
     fn health(&self) -> Health {

@@ -91,6 +91,11 @@ impl Topic {
         stream
     }
 
+    /// How many nodes listen.
+    pub(super) fn listening(&self) -> u64 {
+        self.listeners.len() as u64
+    }
+
     /// Sends an event to every listener; returns those that are behind.
     pub(super) fn deliver(&self, event: impl Fn() -> Event) -> Vec<Arc<Mailbox>> {
         self.listeners.iter().filter(|mailbox| mailbox.push(event())).cloned().collect()

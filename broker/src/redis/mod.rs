@@ -14,6 +14,7 @@ pub mod wire;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +102,10 @@ impl Broker for RedisBroker {
 
     async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
         self.present.present(channel, limit).await
+    }
+
+    async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable> {
+        self.store.control(channel, &payload).await
     }
 
     fn health(&self) -> Health {

@@ -125,18 +125,27 @@ impl Store {
 
     async fn signal(&self, channel: &Channel, payload: Bytes) -> Result<Outcome, Unavailable> {
         let message = wire::encode(&Frame { step: None, payload });
+        self.send(channel, message).await.map(|_| Outcome::Done(None))
+    }
+
+    pub(super) async fn control(&self, channel: &Channel, payload: &[u8]) -> Result<u64, Unavailable> {
+        self.send(channel, wire::control(payload)).await
+    }
+
+    /// Hands a message to the subscribers and tells how many there are.
+    async fn send(&self, channel: &Channel, message: Bytes) -> Result<u64, Unavailable> {
         let channel = self.keys.channel(channel);
         let sent = self.commands.run(Repeat::Harmful, |client, _| {
             let (channel, message, sharded) = (channel.clone(), message.clone(), self.sharded);
             async move {
                 if sharded {
-                    client.spublish::<(), _, _>(channel, message).await
+                    client.spublish(channel, message).await
                 } else {
-                    client.publish::<(), _, _>(channel, message).await
+                    client.publish(channel, message).await
                 }
             }
         });
-        sent.await.map(|()| Outcome::Done(None))
+        sent.await
     }
 
     pub(super) async fn history(

@@ -1,8 +1,9 @@
-//! A publication as it travels on a channel of Redis.
+//! What travels on a channel of Redis: publications, and what nodes tell each other.
 //!
 //! ```text
 //! 1:<epoch>:<offset>:<nonce>:<previous>:<payload>     with a place in the stream
 //! 0:<payload>                                         ephemeral
+//! 2:<payload>                                         from node to node
 //! ```
 //!
 //! Numbers are decimal, without sign or leading zeros. The publish script writes the first form itself, from the numbers
@@ -12,6 +13,20 @@ use bytes::Bytes;
 use proto::{Epoch, Nonce, Position, Step};
 
 use crate::Frame;
+
+/// One message on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// A publication.
+    Frame(Frame),
+    /// From node to node.
+    Control(Bytes),
+}
+
+/// The text form of a message from node to node, as it is passed to PUBLISH.
+pub fn control(payload: &[u8]) -> Bytes {
+    [b"2:", payload].concat().into()
+}
 
 /// The text form of a frame, as it is passed to PUBLISH.
 pub fn encode(frame: &Frame) -> Bytes {
@@ -26,8 +41,8 @@ pub fn encode(frame: &Frame) -> Bytes {
     text.into()
 }
 
-/// Reads a frame; `None` for what no publish script wrote. The payload shares the memory of `message`.
-pub fn decode(message: &Bytes) -> Option<Frame> {
+/// Reads a message; `None` for what none of us wrote. The payload shares the memory of `message`.
+pub fn decode(message: &Bytes) -> Option<Message> {
     let mut rest = Reader { message, at: 0 };
     let step = match rest.field()? {
         b"0" => None,
@@ -39,9 +54,10 @@ pub fn decode(message: &Bytes) -> Option<Frame> {
             };
             Some(Step { position, previous: Nonce(rest.number()?) })
         }
+        b"2" => return Some(Message::Control(message.slice(rest.at..))),
         _ => return None,
     };
-    Some(Frame { step, payload: message.slice(rest.at..) })
+    Some(Message::Frame(Frame { step, payload: message.slice(rest.at..) }))
 }
 
 /// Reads one canonical decimal number.
@@ -88,13 +104,22 @@ mod tests {
             .prop_map(|(step, payload)| Frame { step, payload: payload.into() })
     }
 
+    fn written(message: &Message) -> Bytes {
+        match message {
+            Message::Frame(frame) => encode(frame),
+            Message::Control(payload) => control(payload),
+        }
+    }
+
     #[test]
     fn the_form_is_the_documented_one() {
         let position = Position { epoch: Epoch(u64::MAX), offset: 1, nonce: Nonce(7) };
         let step = Some(Step { position, previous: Nonce(0) });
         let frame = Frame { step, payload: Bytes::from_static(b"a:b") };
         assert_eq!(encode(&frame), &b"1:18446744073709551615:1:7:0:a:b"[..]);
-        assert_eq!(decode(&Bytes::from_static(b"0:")), Some(Frame { step: None, payload: Bytes::new() }));
+        let empty = Frame { step: None, payload: Bytes::new() };
+        assert_eq!(decode(&Bytes::from_static(b"0:")), Some(Message::Frame(empty)));
+        assert_eq!(control(b"a:b"), &b"2:a:b"[..]);
     }
 
     #[test]
@@ -102,7 +127,7 @@ mod tests {
         for text in [
             "",
             "0",
-            "2:x",
+            "4:x",
             "1:1:1:1:",
             "1:1:1:1:x:",
             "1:01:1:1:1:",
@@ -119,22 +144,24 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(frame in frame()) {
-            prop_assert_eq!(decode(&encode(&frame)), Some(frame));
+            prop_assert_eq!(decode(&encode(&frame)), Some(Message::Frame(frame.clone())));
+            let payload = frame.payload;
+            prop_assert_eq!(decode(&control(&payload)), Some(Message::Control(payload)));
         }
 
         #[test]
         fn any_bytes_are_read_as_they_are_written_or_refused(bytes in any::<Vec<u8>>()) {
             let bytes = Bytes::from(bytes);
-            if let Some(frame) = decode(&bytes) {
-                prop_assert_eq!(encode(&frame), bytes);
+            if let Some(message) = decode(&bytes) {
+                prop_assert_eq!(written(&message), bytes);
             }
         }
 
         #[test]
         fn digits_and_colons_are_read_as_they_are_written_or_refused(text in "[01]:[0-9:]{0,60}") {
             let bytes = Bytes::from(text);
-            if let Some(frame) = decode(&bytes) {
-                prop_assert_eq!(encode(&frame), bytes);
+            if let Some(message) = decode(&bytes) {
+                prop_assert_eq!(written(&message), bytes);
             }
         }
     }

@@ -6,6 +6,7 @@
 // The promises are functions that tests call, and fail as tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod control;
 mod history;
 mod ids;
 mod node;
@@ -73,6 +74,11 @@ macro_rules! contract {
                 what_was_handed_over_is_flushed,
                 a_node_with_its_subscriptions_in_force_is_healthy,
                 a_closed_node_hears_nothing_and_publishes_nothing,
+            }
+            control {
+                every_subscribed_node_is_told_and_counted,
+                nothing_of_it_is_stored,
+                it_keeps_its_place_among_the_publications_of_a_node,
             }
             presence {
                 a_user_counts_once_however_often_it_is_held,

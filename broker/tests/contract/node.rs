@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{Channel, EventName, MessageId, Position, PresenceEntry, Publication, Step, Timestamp, UserId};
 use serde_json::value::RawValue;
@@ -29,6 +30,7 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     Frame(String, Frame),
+    Control(String, Bytes),
     Subscribed(Channel),
     Interrupted(Channel),
     Flush,
@@ -159,7 +161,7 @@ pub(crate) fn texts(entries: &[Entry]) -> Vec<String> {
 }
 
 /// The text of a stored publication.
-pub(crate) fn text(payload: &bytes::Bytes) -> String {
+pub(crate) fn text(payload: &Bytes) -> String {
     serde_json::from_str(Publication::decode(payload).unwrap().data.get()).unwrap()
 }
 
@@ -184,6 +186,10 @@ struct Recorder {
 impl Sink for Recorder {
     fn frame(&self, channel: &str, frame: Frame) {
         self.events.lock().push(Event::Frame(channel.to_owned(), frame));
+    }
+
+    fn control(&self, channel: &str, payload: Bytes) {
+        self.events.lock().push(Event::Control(channel.to_owned(), payload));
     }
 
     fn subscribed(&self, channels: &[Channel]) {

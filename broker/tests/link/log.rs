@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::Channel;
 use switchboard_broker::{Frame, Sink};
@@ -103,6 +104,10 @@ enum Last {
 impl Sink for Log {
     fn frame(&self, channel: &str, frame: Frame) {
         self.add(channel, Event::Frame(frame.step.unwrap().position.offset));
+    }
+
+    fn control(&self, channel: &str, payload: Bytes) {
+        panic!("nobody wrote {payload:?} on {channel}");
     }
 
     fn subscribed(&self, channels: &[Channel]) {

@@ -200,6 +200,10 @@ impl Sink for Clumsy {
         self.log.frame(channel, frame);
     }
 
+    fn control(&self, channel: &str, payload: Bytes) {
+        self.log.control(channel, payload);
+    }
+
     fn subscribed(&self, channels: &[Channel]) {
         self.log.subscribed(channels);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use broker::{
     Broker, Health, History, HistoryQuery, IdempotencyKey, Presence, Publish, PublishError, Published, Sink,
     Unavailable,
@@ -103,6 +103,10 @@ impl Broker for FakeBroker {
     }
 
     async fn present(&self, _: &Channel, _: usize) -> Result<Presence, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn control(&self, _: &Channel, _: Bytes) -> Result<u64, Unavailable> {
         Err(Unavailable("not in this test".into()))
     }
 

@@ -21,7 +21,8 @@ use super::interest::{Effect, Interest, Naming, Style};
 use super::resp::Item;
 use super::wishes::{Wish, Wishes};
 use crate::Sink;
-use crate::redis::{Address, wire};
+use crate::redis::Address;
+use crate::redis::wire::{self, Message};
 
 /// How long refused subscriptions are not worth another warning.
 const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
@@ -208,9 +209,10 @@ impl Driver {
         let Some(channel) = self.interest.recipient(name) else { return };
         // A copy: a slice would keep the whole read buffer alive for as long as somebody holds the message.
         match wire::decode(&Bytes::copy_from_slice(payload)) {
-            Some(frame) => self.shared.sink.frame(channel.as_str(), frame),
+            Some(Message::Frame(frame)) => self.shared.sink.frame(channel.as_str(), frame),
+            Some(Message::Control(payload)) => self.shared.sink.control(channel.as_str(), payload),
             None => {
-                warn!(%channel, "a message that no publish wrote");
+                warn!(%channel, "a message that no node wrote");
                 let channel = std::slice::from_ref(channel);
                 self.shared.sink.interrupted(channel);
                 self.shared.sink.subscribed(channel);
