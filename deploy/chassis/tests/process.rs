@@ -153,6 +153,25 @@ fn a_process_that_is_told_to_terminate_says_so_finishes_and_ends_well() {
 }
 
 #[test]
+fn a_connection_that_could_go_on_ends_with_its_next_answer_once_the_process_leaves() {
+    let mut running = start("--listen=127.0.0.1:0 --log-level=off --drain-delay=20s");
+    let (main, _) = running.addresses();
+    let mut stream = TcpStream::connect(main).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    stream.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    assert!(!head.is_empty() && !head.iter().any(|line| line == "connection: close"), "{head:?}");
+
+    running.signal(Signal::TERM);
+    while ask(main, "/readyz").0 == 200 {}
+    stream.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let rest: Vec<_> = lines.collect();
+    assert!(rest.iter().any(|line| line == "connection: close"), "{rest:?}");
+    assert_eq!(rest.last().map(String::as_str), Some("late"));
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once_and_what_is_left_is_cut_off() {
     let mut running = start("--listen=127.0.0.1:0 --log-level=off");
     let (main, _) = running.addresses();

@@ -6,11 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::middleware::map_response;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use super::CommonConfig;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics};
 use crate::ops::Operations;
 use crate::problem::with_problems;
@@ -92,6 +95,7 @@ impl Server {
                 router
             }
         };
+        let router = sends_callers_elsewhere(router, self.lifecycle.clone());
         let work = async {
             tokio::join!(self.main.serve(router, self.lifecycle.closed(), Duration::MAX), drained);
         };
@@ -100,6 +104,19 @@ impl Server {
             () = ended.cancelled() => tracing::warn!("the time is over; what is left is cut off"),
         }
     }
+}
+
+/// Ends each connection with its next answer once the process leaves. One that stayed open until the drain could be
+/// closed in the very moment in which its caller sends the next request, and nobody could tell whether that was read.
+fn sends_callers_elsewhere(router: Router, lifecycle: Lifecycle) -> Router {
+    router.layer(map_response(move |mut response: Response<_>| {
+        let stays =
+            lifecycle.phase() < Phase::Leaving || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !stays {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        std::future::ready(response)
+    }))
 }
 
 fn bind(
