@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Follower } from './support/follower.js';
 import { eventually } from './support/poll.js';
-import { WORLDS } from './support/world.js';
+import { WORLDS, World } from './support/world.js';
 
 // Long enough to look at each phase.
 const SLOWLY = { SWITCHBOARD_DRAIN_DELAY: '2s', SWITCHBOARD_GATEWAY_RECONNECT_WINDOW: '800ms' };
@@ -78,3 +78,28 @@ for (const [name, start] of WORLDS.slice(0, 2)) {
     });
   });
 }
+
+describe('a fanout', () => {
+  it('publishes what it confirms, and nothing else, while it stops', async (t) => {
+    const world = await World.cluster();
+    t.after(() => world.stop());
+    const ann = await world.nodes[0].connect('ann');
+    world.fanout.process.signal('SIGTERM');
+    const confirmed = [];
+    const others = new Set();
+    for (let n = 1; !world.fanout.process.ended; n += 1) {
+      // A connection that comes too late is refused or reset; nothing is answered by halves.
+      const status = await world.fanout.publish({ room: 'lobby' }, n).then((answer) => answer.status, () => 'no answer');
+      if (status === 200) confirmed.push(n);
+      else others.add(status);
+    }
+    assert.ok(confirmed.length > 0, 'who comes while it leaves is served');
+    assert.deepEqual([...others], ['no answer']);
+    const stored = [];
+    for (let page = { more: true }; page.more; stored.push(...page.messages.map(({ data }) => data))) {
+      page = await ann.ask({ type: 'history', room: 'lobby', since: page.position });
+    }
+    assert.deepEqual(stored, confirmed);
+    assert.deepEqual(await world.fanout.process.exit(), { code: 0, signal: null });
+  });
+});
