@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::caller::{Caller, Callers};
 use crate::config::FanoutConfig;
+use crate::hook;
 use crate::intake::{bearer, idempotency_key, read_body, require_json};
 use crate::metrics::{InFlight, Metrics};
 use crate::openapi::{BatchProblems, PublishProblems};
@@ -30,6 +31,7 @@ pub(crate) struct Api {
     pub(crate) callers: Callers,
     pub(crate) in_flight: Semaphore,
     pub(crate) metrics: Metrics,
+    pub(crate) hook_metrics: hook::Metrics,
 }
 
 /// Why one message is not in all of its channels, and those that have it all the same.
@@ -208,7 +210,8 @@ impl Api {
     }
 }
 
-fn now() -> Timestamp {
+/// The time.
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

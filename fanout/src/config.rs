@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
+use proto::Tenant;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use url::Url;
+
+use crate::hook::{Hooks, WEBHOOKS};
 
 /// The rows of fanout's options.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -39,10 +44,24 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "publish:any-tenant",
         help: "The scope with which a token or an API key may publish to every tenant.",
     },
+    OptionSpec {
+        key: "public_url",
+        kind: Kind::Text,
+        default: "",
+        help: "Where providers of webhooks reach this service, such as https://hooks.example.com: some signatures cover \
+               the address. Without it `listen` is taken, which is right only where nothing stands in front.",
+    },
+    WEBHOOKS,
+];
+
+/// What other components' options say that matters here; absent where they are not loaded.
+const SURROUNDINGS: &[OptionSpec] = &[
+    OptionSpec { key: "listen", kind: Kind::Text, default: "", help: "" },
+    OptionSpec { key: "auth.claims.default_tenant", kind: Kind::Text, default: "", help: "" },
 ];
 
 /// The limits of one fanout.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FanoutConfig {
     /// The most calls worked on at a time; more are answered 503 at once.
     pub max_in_flight: usize,
@@ -54,6 +73,10 @@ pub struct FanoutConfig {
     pub publish_scope: String,
     /// The scope with which a caller may publish to any tenant.
     pub any_tenant_scope: String,
+    /// What providers post.
+    pub webhooks: Hooks,
+    /// What may be a mistake. To be logged once the log is set up.
+    pub warnings: Vec<String>,
 }
 
 impl Default for FanoutConfig {
@@ -64,6 +87,8 @@ impl Default for FanoutConfig {
             publish_timeout: Duration::from_millis(900),
             publish_scope: "publish".into(),
             any_tenant_scope: "publish:any-tenant".into(),
+            webhooks: Hooks::default(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -73,6 +98,25 @@ impl Default for FanoutConfig {
 #[serde(deny_unknown_fields)]
 struct Section {
     publish: Publish,
+    public_url: Option<String>,
+    #[serde(rename = "webhooks")]
+    _webhooks: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Surroundings {
+    listen: Option<String>,
+    auth: Auth,
+}
+
+#[derive(Deserialize)]
+struct Auth {
+    claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    default_tenant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +132,7 @@ struct Publish {
 impl FanoutConfig {
     /// Reads the options. All mistakes are told at once.
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let Section { publish } = loaded.section(OPTIONS)?;
+        let Section { publish, public_url, .. } = loaded.section(OPTIONS)?;
         let largest = tokio::sync::Semaphore::MAX_PERMITS;
         let wrong = [
             (!(1..=largest).contains(&publish.max_in_flight), "max_in_flight", "must be at least 1"),
@@ -106,7 +150,24 @@ impl FanoutConfig {
         if !mistakes.is_empty() {
             return Err(OptionsError::Invalid(mistakes));
         }
+        let around: Surroundings = loaded.section(SURROUNDINGS)?;
+        let tenant = around.auth.claims.default_tenant.filter(|tenant| !tenant.is_empty());
+        let tenant = Tenant::new(tenant.as_deref().unwrap_or("default")).map_err(|error| {
+            OptionsError::Invalid(vec![loaded.mistake("auth.claims.default_tenant", error.to_string())])
+        })?;
+        let url = match &public_url {
+            Some(url) => address(url)
+                .map_err(|message| OptionsError::Invalid(vec![loaded.mistake("public_url", message)]))?,
+            None => format!("http://{}", around.listen.as_deref().unwrap_or("localhost")),
+        };
+        let webhooks = Hooks::from_options(loaded, &url, &tenant)?;
+        let guessed = webhooks.signing_their_address().next().filter(|_| public_url.is_none());
+        let warnings = guessed.map(|path| {
+            format!("public_url is not given; the signatures of {path} are checked as if providers called {url}{path}")
+        });
         Ok(Self {
+            warnings: warnings.into_iter().collect(),
+            webhooks,
             max_in_flight: publish.max_in_flight,
             max_body: publish.max_body.as_usize(),
             publish_timeout: publish.timeout.0,
@@ -114,6 +175,18 @@ impl FanoutConfig {
             any_tenant_scope: publish.any_tenant_scope,
         })
     }
+}
+
+/// An address with a scheme and a host, and perhaps a path in front of ours.
+fn address(text: &str) -> Result<String, &'static str> {
+    const EXPECTED: &str = "must be an address such as https://hooks.example.com";
+    let url = Url::parse(text).map_err(|_| EXPECTED)?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(EXPECTED) }
 }
 
 #[cfg(test)]
@@ -128,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_table_and_the_struct_have_the_same_defaults() {
-        assert_eq!(read(&[]), Ok(FanoutConfig::default()));
+        assert_eq!(format!("{:?}", read(&[]).unwrap()), format!("{:?}", FanoutConfig::default()));
     }
 
     #[test]

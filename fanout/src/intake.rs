@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, header as names};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The credential of `Authorization: Bearer …` (RFC 6750, section 2.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let value = headers.get(header::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;
+    let value = headers.get(names::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::NotAuthenticated)?;
     let token = token.trim();
@@ -39,20 +39,29 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refus
     Ok(Some(text))
 }
 
+/// The text of a header.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
 /// Whether a body is declared as JSON.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let declared = headers.get(names::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::MediaType) }
 }
 
 /// Reads a whole body of at most `max` bytes.
 pub(crate) async fn read_body(body: Body, max: usize) -> Result<Bytes, Refusal> {
+    read_body_within(body, max, BODY_TIME).await
+}
+
+/// Reads a whole body of at most `max` bytes, which has so long to arrive.
+pub(crate) async fn read_body_within(body: Body, max: usize, time: Duration) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(Refusal::BodyTooLarge { max });
     }
-    match timeout(BODY_TIME, Limited::new(body, max).collect()).await {
+    match timeout(time, Limited::new(body, max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge { max }),
         Ok(Err(_)) => Err(Refusal::malformed("", "the body broke off")),

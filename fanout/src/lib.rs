@@ -11,7 +11,9 @@ mod api;
 mod caller;
 mod config;
 mod docs;
+mod hook;
 mod intake;
+mod mapping;
 mod metrics;
 mod openapi;
 mod problem;
@@ -33,6 +35,7 @@ use utoipa_axum::routes;
 
 pub use caller::Callers;
 pub use config::{FanoutConfig, OPTIONS};
+pub use hook::Hooks;
 
 /// The HTTP API of one process.
 #[derive(Clone)]
@@ -56,6 +59,7 @@ impl Fanout {
             in_flight: Semaphore::new(config.max_in_flight),
             publisher: publisher::Publisher::new(broker, rules),
             metrics: metrics::Metrics::register(registry)?,
+            hook_metrics: hook::Metrics::register(registry)?,
             callers,
             config,
         };
@@ -65,8 +69,8 @@ impl Fanout {
     /// The routes. They have no fallback outside of `/v1`, so that they can be merged with other routes.
     pub fn router(&self) -> Router {
         let (router, description) = routes().split_for_parts();
-        let router =
-            router.merge(docs::routes(&description)).method_not_allowed_fallback(api::no_such_method);
+        let router = router.merge(docs::routes(&description)).merge(self.api.config.webhooks.routes());
+        let router = router.method_not_allowed_fallback(api::no_such_method);
         router.with_state(Arc::clone(&self.api))
     }
 }

@@ -43,16 +43,18 @@ impl Config {
         let redis = RedisConfig::parse(redis.expose()).map_err(|error| wrong(error.to_string()))?;
         let keys = ApiKeys::from_options(loaded)?;
         let auth = AuthConfig::from_options(loaded)?;
-        let warnings = auth.warnings();
+        let mut warnings = auth.warnings();
         let verifier = if auth.has_keys() || keys.is_empty() {
             auth.verifier()?
         } else {
             // Backends with API keys alone: no token is good.
             Verifier::new(Rules::default(), Keys::default())
         };
+        let fanout = FanoutConfig::from_options(loaded)?;
+        warnings.extend(fanout.warnings.iter().cloned());
         Ok(Self {
             redis,
-            fanout: FanoutConfig::from_options(loaded)?,
+            fanout,
             rules: channels(loaded)?,
             verifier: Arc::new(verifier),
             keys: Arc::new(keys),

@@ -27,7 +27,7 @@ impl Problem {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut base =
             chassis::problem::Problem::new(refusal.code()).status(status).detail(refusal.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             base = base.retry_after(Duration::from_secs(1));
         }
         let pointer = refusal.pointer().map(|pointer| format!("{within}{pointer}"));

@@ -7,6 +7,8 @@ use proto::{ErrorCode, NameError};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
+use crate::webhook::Rejection;
+
 /// Why a call, or an item of a batch, was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -75,6 +77,12 @@ pub(crate) enum Refusal {
     /// As many calls as the process takes are in flight.
     #[error("too many calls are in flight")]
     Busy,
+    /// As many webhooks of one provider as the process takes are in flight.
+    #[error("too many webhooks come at once; repeat it later")]
+    TooManyWebhooks,
+    /// A webhook is not its provider's, or is too old.
+    #[error(transparent)]
+    Webhook(#[from] Rejection),
 }
 
 impl Refusal {
@@ -89,7 +97,8 @@ impl Refusal {
             Self::Malformed { .. } | Self::MediaType => ErrorCode::InvalidMessage,
             Self::Name { .. } => ErrorCode::InvalidName,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
-            Self::NotAuthenticated => ErrorCode::NotAuthenticated,
+            Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
+            Self::TooManyWebhooks => ErrorCode::RateLimited,
             Self::Token(error) => error.code(),
             Self::UnknownApiKey => ErrorCode::InvalidToken,
             Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
@@ -129,7 +138,8 @@ impl Refusal {
             Self::Conflict => "conflict",
             Self::Unavailable | Self::Token(TokenError::KeysUnavailable) => "unavailable",
             Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
-            Self::Busy => "overloaded",
+            Self::Busy | Self::TooManyWebhooks => "overloaded",
+            Self::Webhook(rejection) => rejection.label(),
         }
     }
 }
