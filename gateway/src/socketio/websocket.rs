@@ -30,6 +30,8 @@ pub(super) struct WebSocket {
     stream: Arc<TcpStream>,
     outbound: Arc<Outbound>,
     frames: WebSocketStream<Wire>,
+    /// A frame could not be read, so no more are looked for.
+    is_broken: bool,
     /// Its place among the connections that the process may hold.
     _guard: Option<ConnectionGuard>,
 }
@@ -56,7 +58,7 @@ impl WebSocket {
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
         let frames = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
-        Some(Self { stream, outbound, frames, _guard: guard })
+        Some(Self { stream, outbound, frames, is_broken: false, _guard: guard })
     }
 
     pub(super) const fn outbound(&self) -> &Arc<Outbound> {
@@ -77,7 +79,27 @@ impl WebSocket {
 
     /// The next message of the client.
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
-        Pin::new(&mut self.frames).poll_next(cx)
+        if self.is_broken {
+            return self.poll_discard(cx).map(|()| None);
+        }
+        let message = ready!(Pin::new(&mut self.frames).poll_next(cx));
+        self.is_broken = matches!(message, Some(Err(_)));
+        Poll::Ready(message)
+    }
+
+    /// Reads the rest to its end. A socket that is closed with something unread takes the goodbye back.
+    fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut rest = [0; READ_BUFFER];
+        loop {
+            if ready!(self.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match self.stream.try_read(&mut rest) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
     }
 
     /// Ready when the socket was full and takes bytes again.
