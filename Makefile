@@ -16,7 +16,8 @@ unit:
 
 # The built programs as clients, backends and operators meet them.
 e2e: tools
-	cargo build --workspace --bins
+	# With the tests, so that dependencies have the features, and are the builds, that `unit` has made.
+	cargo build --workspace --bins --tests
 	cd deploy/tests/e2e && npm --silent test
 
 # Licences, advisories and doubles of dependencies. Not a part of `make test`, because its tool takes minutes to

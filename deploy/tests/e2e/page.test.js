@@ -1,7 +1,9 @@
 // The page to try things on, in a real browser, by keyboard only.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { eventually } from './support/poll.js';
 import { freePort } from './support/process.js';
@@ -78,6 +80,13 @@ describe('the page of the development mode', () => {
     await publish(token, 'lobby', { text: '<img src=x onerror=alert(1)><b>bold</b>' });
     await shows('<b>bold</b>');
     assert.equal(await page.locator('ol img, ol b').count(), 0);
+  });
+
+  it('shows what the printed curl line publishes', async () => {
+    const [line] = /^ *curl [\s\S]*?'\n(?! )/m.exec(`${server.process.output}\n`) ?? assert.fail('no such line');
+    const { stdout } = await promisify(execFile)('sh', ['-c', line]);
+    assert.equal(JSON.parse(stdout).results[0].channel, 'room:lobby');
+    await shows('Hello from curl');
   });
 
   it('joins, publishes and leaves by keyboard', async () => {
