@@ -134,3 +134,58 @@ impl Ord for Entry {
         self.at.cmp(&other.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn links<const COUNT: usize>() -> [Arc<Link>; COUNT] {
+        std::array::from_fn(|_| Arc::new(Link::new(0, 0, 0)))
+    }
+
+    fn was_called(link: &Link) -> bool {
+        link.was_called(Waker::noop())
+    }
+
+    #[test]
+    fn each_is_called_when_its_moment_has_come_and_once() {
+        let (agenda, now) = (Agenda::default(), Instant::now());
+        let [early, late] = links();
+        agenda.note(&late, now + 20 * MS);
+        agenda.note(&early, now + 10 * MS);
+        assert_eq!(agenda.call_due(now), Some(now + 10 * MS));
+        assert!(!was_called(&early) && !was_called(&late));
+        assert_eq!(agenda.call_due(now + 10 * MS), Some(now + 20 * MS));
+        assert!(was_called(&early) && !was_called(&late));
+        assert_eq!(agenda.call_due(now + 30 * MS), None);
+        assert!(!was_called(&early) && was_called(&late));
+    }
+
+    #[test]
+    fn a_deadline_may_move_either_way() {
+        let (agenda, now) = (Agenda::default(), Instant::now());
+        let [later, sooner] = links();
+        agenda.note(&later, now + 10 * MS);
+        agenda.note(&later, now + 30 * MS);
+        agenda.note(&sooner, now + 30 * MS);
+        agenda.note(&sooner, now + 20 * MS);
+        agenda.call_due(now + 20 * MS);
+        assert!(!was_called(&later) && was_called(&sooner));
+        assert_eq!(agenda.call_due(now + 30 * MS), None, "nothing is left over");
+        assert!(was_called(&later) && !was_called(&sooner));
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let (agenda, now) = (Agenda::default(), Instant::now());
+        let [link] = links();
+        agenda.note(&link, now + MS);
+        drop(link);
+        assert_eq!(agenda.call_due(now + MS), None);
+    }
+}

@@ -97,6 +97,7 @@ async fn bodies_that_overlap_are_refused_and_end_the_session() {
         assert_eq!(second.body, "ok");
         assert!(tokio::time::Instant::now() < deadline);
     }
+    assert_eq!(polling.get().await.body, "1", "the client is told");
     node.has_sessions(0).await;
     assert_eq!(polling.get().await.status, 400);
     drop(first);

@@ -45,6 +45,8 @@ async fn bodies_are_bounded_and_have_to_be_text() {
     assert_eq!(polling.post("42[\"echo\",1]").await.status, 200);
     let fields = "content-type: application/octet-stream\r\n";
     assert_eq!(request(&node, "POST", &polling.target(), fields, "4x").await.status, 400);
+    // Before that there is the echo.
+    assert_eq!(polling.get().await.body, "42[\"echo\",1]\u{1e}1");
     node.has_sessions(0).await;
 }
 
@@ -105,7 +107,8 @@ async fn a_full_server_says_when_to_come_back() {
 #[tokio::test]
 async fn who_connects_to_no_namespace_in_time_is_closed() {
     let node = Node::start(Config { connect_timeout: Duration::from_millis(50), ..Config::default() });
-    let _polling = Polling::open(&node).await;
+    let polling = Polling::open(&node).await;
+    assert_eq!(polling.get().await.body, "1");
     let mut socket = websocket(&node, "").await;
     assert!(text(&mut socket).await.starts_with('0'));
     let ended = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap();
