@@ -45,7 +45,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "The scope with which a token or an API key may publish to every tenant.",
     },
     OptionSpec {
-        key: "public_url",
+        key: "fanout.public_url",
         kind: Kind::Text,
         default: "",
         help: "Where providers of webhooks reach this service, such as https://hooks.example.com: some signatures cover \
@@ -98,9 +98,15 @@ impl Default for FanoutConfig {
 #[serde(deny_unknown_fields)]
 struct Section {
     publish: Publish,
-    public_url: Option<String>,
+    fanout: Itself,
     #[serde(rename = "webhooks")]
     _webhooks: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Itself {
+    public_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +138,7 @@ struct Publish {
 impl FanoutConfig {
     /// Reads the options. All mistakes are told at once.
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let Section { publish, public_url, .. } = loaded.section(OPTIONS)?;
+        let Section { publish, fanout: Itself { public_url }, .. } = loaded.section(OPTIONS)?;
         let largest = tokio::sync::Semaphore::MAX_PERMITS;
         let wrong = [
             (!(1..=largest).contains(&publish.max_in_flight), "max_in_flight", "must be at least 1"),
@@ -156,14 +162,15 @@ impl FanoutConfig {
             OptionsError::Invalid(vec![loaded.mistake("auth.claims.default_tenant", error.to_string())])
         })?;
         let url = match &public_url {
-            Some(url) => address(url)
-                .map_err(|message| OptionsError::Invalid(vec![loaded.mistake("public_url", message)]))?,
+            Some(url) => address(url).map_err(|message| {
+                OptionsError::Invalid(vec![loaded.mistake("fanout.public_url", message)])
+            })?,
             None => format!("http://{}", around.listen.as_deref().unwrap_or("localhost")),
         };
         let webhooks = Hooks::from_options(loaded, &url, &tenant)?;
         let guessed = webhooks.signing_their_address().next().filter(|_| public_url.is_none());
         let warnings = guessed.map(|path| {
-            format!("public_url is not given; the signatures of {path} are checked as if providers called {url}{path}")
+            format!("fanout.public_url is not given; the signatures of {path} are checked as if providers called {url}{path}")
         });
         Ok(Self {
             warnings: warnings.into_iter().collect(),

@@ -8,7 +8,7 @@ use broker::Broker;
 use broker::redis::{RedisBroker, RedisConfig};
 use chassis::auth::{API_KEYS, AUTH, ApiKeys, AuthConfig, Keys, Rules, Verifier};
 use chassis::ops::Report;
-use chassis::options::{CHANNELS, Loaded, OptionsError, channels};
+use chassis::options::{CHANNELS, Loaded, OF_GATEWAY, OptionsError, channels};
 use chassis::problem::with_problems;
 use chassis::process::{self, CommonConfig, Process, Program};
 use proto::ChannelRules;
@@ -17,7 +17,7 @@ use switchboard_fanout::{Callers, Fanout, FanoutConfig, OPTIONS};
 const PROGRAM: Program = Program {
     name: "fanout",
     about: "Takes publications from backends over HTTP, and passes them through Redis to the clients of every gateway.",
-    options: &[OPTIONS, AUTH, API_KEYS, CHANNELS],
+    options: &[OPTIONS, AUTH, API_KEYS, CHANNELS, OF_GATEWAY],
 };
 
 fn main() -> ExitCode {

@@ -3,72 +3,18 @@
 
 mod support;
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use support::running::{Running, fanout};
 use testkit::until;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 const LONG: Duration = Duration::from_secs(30);
-
-struct Running {
-    child: Child,
-    /// Kept open: a process whose log nobody reads would fail to write it.
-    _log: Lines<BufReader<ChildStdout>>,
-    url: String,
-    client: Client,
-}
-
-fn fanout(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanout"));
-    command.args(args).env_clear().env("JWT_SECRET", support::secret()).kill_on_drop(true);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-impl Running {
-    async fn start(redis: &str) -> Self {
-        let mut child =
-            fanout(&["--redis", redis, "--listen=127.0.0.1:0", "--drain-delay=0s"]).spawn().unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = log.next_line().await.unwrap().unwrap();
-            let line: Value = serde_json::from_str(&line).unwrap();
-            if line["message"] == "listening" {
-                break line["address"].as_str().unwrap().to_owned();
-            }
-        };
-        Self { child, _log: log, url: format!("http://{address}"), client: Client::new() }
-    }
-
-    async fn publish(&self, data: u32, id: &str) -> (u16, Option<String>, Value) {
-        let body = json!({"to": {"room": "lobby"}, "event": "e", "data": data, "id": id});
-        let request = self.client.post(format!("{}/v1/publish", self.url)).json(&body);
-        let response = request.bearer_auth(support::credential("acme")).send().await.unwrap();
-        let after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
-        (response.status().as_u16(), after, response.json().await.unwrap())
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
-    }
-
-    async fn stop(mut self) -> Option<i32> {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
-        tokio::time::timeout(LONG, self.child.wait()).await.unwrap().unwrap().code()
-    }
-}
 
 #[tokio::test]
 async fn it_publishes_fails_fast_while_redis_is_away_and_goes_on_when_it_is_back() {
     let mut redis = testkit::Standalone::start(testkit::Options::default()).await.unwrap();
-    let fanout = Running::start(&redis.url()).await;
+    let fanout = Running::start(&redis.url(), &[], &[]).await;
     let (status, _, first) = fanout.publish(1, "a").await;
     assert_eq!((status, &first["results"][0]["duplicate"]), (200, &json!(false)), "{first}");
     assert_eq!(fanout.publish(1, "a").await.2["results"][0]["duplicate"], true);
@@ -99,7 +45,7 @@ async fn it_publishes_fails_fast_while_redis_is_away_and_goes_on_when_it_is_back
 #[tokio::test]
 async fn every_path_answers_problems_and_operations_are_served() {
     let redis = testkit::Standalone::start(testkit::Options::default()).await.unwrap();
-    let fanout = Running::start(&redis.url()).await;
+    let fanout = Running::start(&redis.url(), &[], &[]).await;
     for (path, status) in
         [("/", 404), ("/v1", 404), ("/v1/", 404), ("/v1/nothing", 404), ("/v1/publish", 405)]
     {

@@ -4,17 +4,14 @@
 mod support;
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use axum::body::Body;
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream;
 use http::Request;
 use serde_json::json;
+use support::providers::{TWILIO_TOKEN, call, now, telnyx, telnyx_key, twilio};
 use support::{Answer, Api, Behaviour};
 use switchboard_fanout::FanoutConfig;
 
@@ -36,6 +33,7 @@ type = "$body.data.event_type"
 "#;
 
 const TWILIO: &str = r#"
+[fanout]
 public_url = "https://hooks.example.com/in/"
 
 [[webhooks]]
@@ -50,10 +48,6 @@ data = { from = "$body.From", text = "$body.Body", timestamp = "$now | iso" }
 answer = { type = "text/xml", body = "<Response/>", always = true }
 "#;
 
-fn pair() -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
-}
-
 /// Reads a configuration in which `KEY` and `TOKEN` stand for files with secrets.
 fn read(toml: &str) -> Result<FanoutConfig, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -62,8 +56,8 @@ fn read(toml: &str) -> Result<FanoutConfig, String> {
         std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let key = put("key", &BASE64_STANDARD.encode(pair().public_key().as_ref()));
-    let token = put("token", "12345");
+    let key = put("key", &telnyx_key());
+    let token = put("token", TWILIO_TOKEN);
     let file = put(
         "config.toml",
         &toml.replace("\"KEY\"", &format!("{key:?}")).replace("\"TOKEN\"", &format!("{token:?}")),
@@ -77,37 +71,8 @@ fn api(toml: &str, behaviour: Behaviour) -> Api {
     Api::configured(behaviour, read(toml).unwrap())
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-fn telnyx(body: &str, made: u64) -> Request<Body> {
-    let signature = pair().sign(format!("{made}|{body}").as_bytes());
-    Request::post("/webhooks/telnyx")
-        .header("telnyx-signature-ed25519", BASE64_STANDARD.encode(signature))
-        .header("telnyx-timestamp", made)
-        .body(body.to_owned().into())
-        .unwrap()
-}
-
-fn call(id: &str, kind: &str, attempt: u32) -> String {
-    let payload = json!({"call_session_id": "s1", "from": "+1", "n": 1.5});
-    let data = json!({"event_type": kind, "id": id, "payload": payload, "record_type": "event"});
-    json!({"data": data, "meta": {"attempt": attempt}}).to_string()
-}
-
 fn sms(fields: &[(&str, &str)]) -> Request<Body> {
-    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    let mut sorted = fields.to_vec();
-    sorted.sort_unstable();
-    let signed: String = sorted.iter().flat_map(|(name, value)| [*name, *value]).collect();
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"12345");
-    let tag = hmac::sign(&key, format!("https://hooks.example.com/in/sms?a=b{signed}").as_bytes());
-    Request::post("/sms?a=b")
-        .header("x-twilio-signature", BASE64_STANDARD.encode(tag))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(body.into())
-        .unwrap()
+    twilio("https://hooks.example.com/in", "/sms?a=b", fields)
 }
 
 fn is_twiml(answer: &Answer) -> bool {
@@ -289,5 +254,9 @@ fn a_mistake_is_told_by_its_key() {
     assert!(
         read(&format!("{twice}{twice}")).unwrap_err().contains("webhooks[1].path: is the path of another")
     );
-    assert!(read("public_url = \"hooks\"").unwrap_err().contains("public_url: must be an address"));
+    assert!(
+        read("fanout = { public_url = \"hooks\" }")
+            .unwrap_err()
+            .contains("fanout.public_url: must be an address")
+    );
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use broker::Broker;
 use broker::redis::{RedisBroker, RedisConfig};
 use chassis::auth::{AUTH, AuthConfig, Verifier};
-use chassis::options::{CHANNELS, Loaded, OptionsError, channels};
+use chassis::options::{CHANNELS, Loaded, OF_FANOUT, OptionsError, channels};
 use chassis::process::{self, CommonConfig, Process, Program};
 use proto::ChannelRules;
 use switchboard_gateway::{Gateway, GatewayConfig, OPTIONS, broker_report};
@@ -15,7 +15,7 @@ use switchboard_gateway::{Gateway, GatewayConfig, OPTIONS, broker_report};
 const PROGRAM: Program = Program {
     name: "gateway",
     about: "Holds the connections of clients, and gives each what is published in its channels.",
-    options: &[OPTIONS, AUTH, CHANNELS],
+    options: &[OPTIONS, AUTH, CHANNELS, OF_FANOUT],
 };
 
 struct Config {

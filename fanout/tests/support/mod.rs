@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod credentials;
+pub mod providers;
+pub mod running;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod file;
 mod load;
 mod reference;
 mod secret;
+mod shared;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,6 @@ pub(crate) use load::load_from;
 pub use load::{Loaded, load};
 pub use reference::reference;
 pub use secret::{Secret, SecretError};
+pub use shared::{OF_FANOUT, OF_GATEWAY};
 pub use spec::{Kind, OptionSpec};
 pub use values::{ByteSize, HumanDuration, ValueError};
