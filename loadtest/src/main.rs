@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -87,6 +88,12 @@ fn break_a_cluster(options: &ChaosOptions, json: bool) -> Result<ExitCode> {
             stopped = stopped() => stopped,
         }
     })?;
+    if let Some(path) = &options.timeline {
+        fs::write(path, chaos::timeline::page(&outcome)).context("writing the timeline")?;
+    }
+    if let Some(path) = &options.history {
+        fs::write(path, serde_json::to_vec(&outcome.history)?).context("writing the history")?;
+    }
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &outcome)?;

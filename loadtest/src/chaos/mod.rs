@@ -19,6 +19,7 @@ mod node;
 pub mod outcome;
 mod publisher;
 mod run;
+pub mod timeline;
 mod world;
 
 pub use run::{ChaosOptions, run};
