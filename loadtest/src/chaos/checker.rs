@@ -23,8 +23,9 @@ pub enum Invariant {
     I3,
     /// An entry follows the one that it was published after, except across a told fork.
     I4,
-    /// What was acknowledged is delivered to every client of the room, or lies in a told gap. Without a fault that
-    /// makes Redis forget, no gap is told at all and nothing acknowledged is missing in the streams.
+    /// What was acknowledged, and not forgotten by Redis, is delivered to every client of the room, or lies in a told
+    /// gap. Without a fault that makes Redis forget, no gap is told at all and nothing acknowledged is missing in
+    /// the streams.
     I5,
     /// After everything is mended, all clients reach the streams' tops in time.
     I6,
@@ -238,7 +239,10 @@ impl<'a> Checker<'a> {
         for (publication, position) in acknowledged(&history.publications) {
             let expected = publication.room == room && publication.begun >= way.joined;
             let missing = expected && !way.delivered.contains(publication.id.as_str());
-            if missing && !way.gaps.iter().any(|gap| gap.covers(publication, position, &kept)) {
+            // What Redis forgot before this client had seen any of it left no trace in what it was given. Had it seen
+            // some, the fork would have to be told (I4).
+            let forgotten = !history.lossless && !kept.contains(&position);
+            if missing && !forgotten && !way.gaps.iter().any(|gap| gap.covers(publication, position)) {
                 let what = format!("{room}: {} at {position} was never delivered, nor told", publication.id);
                 self.violation(Invariant::I5, &client.name, publication.ended, what);
             }
@@ -320,14 +324,14 @@ impl<'a> Way<'a> {
 }
 
 impl Told {
-    /// Whether a client that was told this knows that it may miss the publication. `kept` is what survived all faults.
-    fn covers(&self, publication: &Publication, position: Position, kept: &HashSet<Position>) -> bool {
+    /// Whether a client that was told this knows that it may miss the publication, which Redis kept.
+    fn covers(&self, publication: &Publication, position: Position) -> bool {
         let skipped = position.epoch == self.to.epoch && position.offset <= self.to.offset;
         match self.reason {
             Reason::Trimmed => {
                 skipped && position.epoch == self.from.epoch && position.offset > self.from.offset
             }
-            Reason::Fork => skipped || (position.epoch == self.to.epoch && !kept.contains(&position)),
+            Reason::Fork => skipped,
             Reason::Reset => skipped || (position.epoch != self.to.epoch && publication.begun <= self.at),
         }
     }

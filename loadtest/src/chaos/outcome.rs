@@ -1,6 +1,6 @@
 //! The verdict on a run, with its figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -41,6 +41,10 @@ pub struct Figures {
     pub published: usize,
     /// Messages that were acknowledged.
     pub acknowledged: usize,
+    /// Messages that were acknowledged and that Redis forgot.
+    pub forgotten: usize,
+    /// Those of them that no client was given before: nobody can tell that they were there.
+    pub forgotten_unseen: usize,
     /// Messages that needed more than one attempt.
     pub repeated: usize,
     /// The longest wait for an acknowledgement.
@@ -102,12 +106,20 @@ impl Figures {
             files: history.samples.iter().map(|sample| sample.files).max().unwrap_or_default(),
             ..Self::default()
         };
+        let kept: HashSet<_> = history.streams.values().flatten().map(|entry| &entry.id).collect();
+        let mut forgotten: HashSet<_> =
+            publications.iter().filter(|one| one.acknowledged.is_some()).map(|one| &one.id).collect();
+        forgotten.retain(|id| !kept.contains(id));
+        figures.forgotten = forgotten.len();
         let mut back = Vec::new();
         for client in &history.clients {
             for event in &client.events {
                 match &event.what {
                     What::Connected { .. } => figures.connections += 1,
-                    What::Message { .. } => figures.deliveries += 1,
+                    What::Message { id, .. } => {
+                        figures.deliveries += 1;
+                        forgotten.remove(id);
+                    }
                     What::Gap { reason, .. } => *figures.gaps.entry(name_of(*reason)).or_default() += 1,
                     What::Closed { code } => *figures.endings.entry(code.unwrap_or(0)).or_default() += 1,
                     What::Joined { .. } => {}
@@ -118,6 +130,7 @@ impl Figures {
             let late = last.map_or(0, |event| event.at.saturating_sub(history.healed));
             figures.catch_up = figures.catch_up.max(late);
         }
+        figures.forgotten_unseen = forgotten.len();
         back.sort_unstable();
         figures.back_median = back.get(back.len() / 2).copied().unwrap_or_default();
         figures.back_longest = back.last().copied().unwrap_or_default();
@@ -187,6 +200,13 @@ impl fmt::Display for Outcome {
             figures.gaps,
             figures.catch_up
         )?;
+        if !self.lossless {
+            writeln!(
+                f,
+                "Redis forgot {} that were acknowledged, {} of them before any client was given them",
+                figures.forgotten, figures.forgotten_unseen
+            )?;
+        }
         for violation in self.violations.iter().take(TOLD) {
             writeln!(f, "{violation}")?;
         }

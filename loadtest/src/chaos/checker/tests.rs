@@ -192,8 +192,16 @@ fn i4_a_rolled_back_tail_that_nobody_speaks_of() {
 
 #[test]
 fn i5_an_acknowledged_message_that_nobody_gets() {
-    let history = run(&stream(), &[at(9, 90)], vec![all()]);
-    assert_eq!(broken(&history), [Invariant::I5]);
+    let seen = vec![start(), message(at(1, 10)), message(at(2, 20)), message(at(3, 30))];
+    let broken = broken(&run(&stream(), &[], vec![seen]));
+    assert_eq!(broken, [Invariant::I5, Invariant::I6]);
+}
+
+#[test]
+fn what_redis_forgot_before_a_client_saw_any_of_it_is_not_owed_to_it() {
+    let history = run(&stream(), &[at(3, 31), at(4, 41)], vec![all()]);
+    assert_eq!(broken(&history), []);
+    assert_eq!(broken(&History { lossless: true, ..history }), [Invariant::I5]);
 }
 
 #[test]
