@@ -33,6 +33,8 @@ pub(crate) struct Following {
     /// Where the user is seen to be present.
     pub(crate) stay: Option<Stay>,
     place: Place,
+    /// How many gaps the node had told when the stream was last seen to go on at this place.
+    seen: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ enum Place {
 impl Following {
     /// Follows a channel from this place on.
     pub(crate) const fn new(attachment: Attachment, at: Position) -> Self {
-        Self { attachment, stay: None, place: Place::Behind(at) }
+        Self { attachment, stay: None, place: Place::Behind(at), seen: None }
     }
 
     pub(crate) const fn channel(&self) -> &Channel {
@@ -56,6 +58,7 @@ impl Following {
     /// Follows from another place on.
     pub(crate) const fn restart(&mut self, at: Position) {
         self.place = Place::Behind(at);
+        self.seen = None;
     }
 
     /// The place from which it is to be fed; the start of everything while it is fed.
@@ -73,6 +76,8 @@ type Reading = Pin<Box<dyn Future<Output = Page> + Send>>;
 pub(crate) struct Page {
     channel: Channel,
     after: Position,
+    /// How many gaps the node had told before it was read.
+    seen: u64,
     history: Result<History, Unavailable>,
 }
 
@@ -138,13 +143,17 @@ impl Followings {
         }
         for following in &mut self.all {
             let Place::Behind(at) = following.place else { continue };
-            match following.attachment.feed(peer, at) {
+            match following.attachment.feed(peer, at, following.seen) {
                 Ok(()) => following.place = Place::Fed,
                 Err(Behind) => {
                     let (node, channel) = (Arc::clone(node), following.attachment.channel().clone());
                     let query = HistoryQuery { after: Some(at), limit: self.page };
                     let pause = std::mem::take(&mut self.pause);
-                    self.reading = Some(Box::pin(read(node, channel, at, query, pause)));
+                    let seen = following.attachment.gaps();
+                    self.reading = Some(Box::pin(async move {
+                        let history = read(&node, &channel, query, pause).await;
+                        Page { channel, after: at, seen, history }
+                    }));
                     return;
                 }
             }
@@ -161,7 +170,7 @@ impl Followings {
 
     /// Queues a page.
     pub(crate) fn take_page(&mut self, page: Page, endpoint: &Endpoint, peer: &Arc<Peer>) {
-        let Page { channel, after, history } = page;
+        let Page { channel, after, seen, history } = page;
         let Some(following) = self.all.iter_mut().find(|one| *one.attachment.channel() == channel) else {
             return;
         };
@@ -185,6 +194,7 @@ impl Followings {
             self.page =
                 if (queued as usize) < count { queued + 1 } else { self.page.saturating_mul(2) }.min(PAGE);
         }
+        following.seen = Some(seen);
         self.pause = following.place == Place::Behind(after);
     }
 }
@@ -227,10 +237,14 @@ fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: 
     peer.outbound.push_control(endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None));
 }
 
-async fn read(node: Arc<Node>, channel: Channel, after: Position, query: HistoryQuery, pause: bool) -> Page {
+async fn read(
+    node: &Node,
+    channel: &Channel,
+    query: HistoryQuery,
+    pause: bool,
+) -> Result<History, Unavailable> {
     if pause {
         time::sleep(PAUSE).await;
     }
-    let history = node.broker.history(&channel, query).await;
-    Page { channel, after, history }
+    node.broker.history(channel, query).await
 }

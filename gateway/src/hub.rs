@@ -56,6 +56,8 @@ struct Entry {
     follower: Follower,
     attachments: usize,
     idle_since: Option<Instant>,
+    /// How many gaps were told.
+    gaps: u64,
     /// By slot, so that leaving a room of a hundred thousand is not a search through all of them.
     subscribers: Slab<Subscriber>,
     waiting: Vec<oneshot::Sender<Position>>,
@@ -63,8 +65,8 @@ struct Entry {
 
 struct Subscriber {
     peer: Arc<Peer>,
-    /// What has an offset up to here it knows already.
-    after: u64,
+    /// What comes up to here it knows already. It read that from the stream, and may be ahead of this node.
+    after: Position,
     /// Whether it gets what comes. Not while it lags: it catches up from the stream by itself.
     fed: bool,
 }
@@ -209,6 +211,7 @@ impl Hub {
                     at = step.map_or(at, |step| Some(step.position));
                 }
                 Output::Gap(reason, position) => {
+                    entry.gaps += 1;
                     self.tell_gap(&entry.channel, &mut entry.subscribers, reason, position, at);
                     at = Some(position);
                 }
@@ -258,13 +261,20 @@ impl Hub {
                     subscriber.peer.offer(frame);
                     true
                 }
-                Some(step) if step.position.offset <= subscriber.after => true,
+                Some(step) if step.position == subscriber.after => true,
+                Some(step) if step.position.offset < subscriber.after.offset => true,
+                // Another publication stands where it believed to be.
+                Some(step) if step.position.offset == subscriber.after.offset => {
+                    subscriber.peer.lag(channel, subscriber.after);
+                    false
+                }
                 Some(step) => subscriber.peer.feed(channel, step.before(), frame),
             }
         });
     }
 
-    /// Tells every subscriber that delivery goes on from elsewhere. One that is full finds out when it catches up.
+    /// Tells every subscriber that delivery goes on from elsewhere. One that is full finds out when it catches up, and so
+    /// does one that was ahead of this node: perhaps what it read is the very stream that this node now turns to.
     fn tell_gap(
         &self,
         channel: &Channel,
@@ -278,7 +288,11 @@ impl Hub {
         let mut frames = Frames::new(&self.endpoints);
         let gap = Outgoing::Gap { channel: &name, reason, position };
         self.feed_all(subscribers, |subscriber| {
-            subscriber.after = 0;
+            let after = std::mem::replace(&mut subscriber.after, position);
+            if at.is_some_and(|at| after.epoch == at.epoch && after.offset > at.offset) {
+                subscriber.peer.lag(channel, after);
+                return false;
+            }
             let frame = frames.of(subscriber.peer.endpoint, &gap);
             subscriber.peer.feed(channel, at.unwrap_or(position), frame)
         });
@@ -346,6 +360,7 @@ impl Entry {
             follower: Follower::new(),
             attachments: 0,
             idle_since: None,
+            gaps: 0,
             // Most channels have one listener on a node.
             subscribers: Slab::with_capacity(1),
             waiting: Vec::new(),
@@ -388,19 +403,26 @@ impl Attachment {
         &self.channel
     }
 
-    /// Feeds the peer with all that comes after `at`.
+    /// How many gaps this node has told in the channel.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.hub.shard(self.channel.as_str()).get(&self.channel).map_or(0, |entry| entry.gaps)
+    }
+
+    /// Feeds the peer with all that comes after `at`. It may be ahead of this node only if the stream was seen to go on
+    /// at `at` since this node last told a gap; `seen` is how many [gaps](Self::gaps) were told before that look.
     ///
     /// # Errors
-    /// [`Behind`] when this node has already delivered more than that: read the stream up to its top and try again.
-    pub(crate) fn feed(&mut self, peer: &Arc<Peer>, at: Position) -> Result<(), Behind> {
+    /// [`Behind`] when this node has already delivered more than that, or something else: read the stream up to its top
+    /// and try again.
+    pub(crate) fn feed(&mut self, peer: &Arc<Peer>, at: Position, seen: Option<u64>) -> Result<(), Behind> {
         let mut shard = self.hub.shard(self.channel.as_str());
         let Some(entry) = shard.get_mut(&self.channel) else { return Err(Behind) };
         let Some(position) = entry.follower.position() else { return Err(Behind) };
-        let ahead = at.epoch == position.epoch && at.offset > position.offset;
+        let ahead = at.epoch == position.epoch && at.offset > position.offset && seen == Some(entry.gaps);
         if at != position && !ahead {
             return Err(Behind);
         }
-        let subscriber = Subscriber { peer: Arc::clone(peer), after: at.offset, fed: true };
+        let subscriber = Subscriber { peer: Arc::clone(peer), after: at, fed: true };
         match self.slot.and_then(|slot| entry.subscribers.get_mut(slot)) {
             Some(paused) => *paused = subscriber,
             None => self.slot = Some(entry.subscribers.insert(subscriber)),
@@ -422,3 +444,6 @@ impl Drop for Attachment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl Door {
         let (mut attachment, _) = attached.map_err(|_| away())?;
         // What is fed here is not delivered: it only tells that there is something to read.
         let peer = Arc::new(self.peer(Outbound::to_taker(self.terms.endpoint.queue_bytes)));
-        if attachment.feed(&peer, since).is_ok() {
+        if attachment.feed(&peer, since, Some(attachment.gaps())).is_ok() {
             drop(timeout(wait, poll_fn(|cx| peer.poll_take(cx))).await);
         }
         Ok(())

@@ -89,11 +89,16 @@ impl Peer {
             Push::Queued => true,
             Push::Closed => false,
             Push::Full => {
-                self.lagging.lock().push((channel.clone(), at));
-                self.call();
+                self.lag(channel, at);
                 false
             }
         }
+    }
+
+    /// Makes a channel lag from `at` on: it must not be fed any more, and the connection catches up from the stream.
+    pub(crate) fn lag(&self, channel: &Channel, at: Position) {
+        self.lagging.lock().push((channel.clone(), at));
+        self.call();
     }
 
     /// Queues a frame that is lost when there is no room: an ephemeral publication.
