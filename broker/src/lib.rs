@@ -8,6 +8,7 @@
 
 mod history;
 pub mod memory;
+mod presence;
 mod publish;
 pub mod redis;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use proto::{Channel, Position, PresenceEntry, Step, UserId};
 
 pub use history::{Continuity, Entry, History, HistoryQuery};
+pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 
 /// One node's handle on what joins the nodes.
@@ -35,6 +37,12 @@ pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 ///    order of the stream, or `interrupted` follows. What was published in between is in the history.
 /// 5. **Presence outlives no node.** What a node [holds](Self::hold) stands for as long as the node renews its lease,
 ///    which the broker does by itself; 15 seconds after the node died nobody sees it any more.
+/// 6. **Presence is told as it changes.** A user who comes to a channel where no node held them, and one whom the last
+///    node let go, is told by [`Sink::presence`] to every node whose subscription is in force, each once, in the order of
+///    the changes. Whom a node held that died, the others let go: within 15 seconds, or, where Redis was away as well,
+///    within 30 seconds after it is back. In a channel with more users than a configured limit only their number is told,
+///    at most about once a second and finally the last one. News are not kept: after an interruption ask who is
+///    [present](Self::present). A store that forgot everything makes everybody come anew.
 ///
 /// # What is not promised
 ///
@@ -88,6 +96,9 @@ pub trait Sink: Send + Sync + 'static {
     /// A publication of a channel (its canonical form).
     fn frame(&self, channel: &str, frame: Frame);
 
+    /// Who is in a channel (its canonical form) changed.
+    fn presence(&self, channel: &str, news: PresenceNews);
+
     /// What a node had to say to those that are subscribed to a channel (its canonical form), by [`Broker::control`].
     fn control(&self, channel: &str, payload: Bytes);
 
@@ -108,15 +119,6 @@ pub struct Frame {
     pub step: Option<Step>,
     /// The stored form of a [`proto::Publication`].
     pub payload: Bytes,
-}
-
-/// Who is in a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Presence {
-    /// The users, each once, in no order.
-    pub users: Vec<PresenceEntry>,
-    /// How many users there are, also beyond those listed.
-    pub count: u64,
 }
 
 /// The broker could not be asked, or did not answer in time. Nothing is known about the effect.

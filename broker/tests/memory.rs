@@ -12,7 +12,9 @@ use proto::{
     Channel, EventName, MessageId, NodeId, PresenceEntry, Publication, Room, Tenant, Timestamp, UserId,
 };
 use switchboard_broker::memory::{MemoryBroker, Store};
-use switchboard_broker::{Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, Publish, Retention, Sink};
+use switchboard_broker::{
+    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, PresenceNews, Publish, Retention, Sink,
+};
 use tokio::time::advance;
 
 const AGE: Duration = Duration::from_secs(60);
@@ -196,6 +198,7 @@ impl Sink for Recorder {
     fn frame(&self, _channel: &str, frame: Frame) {
         self.frames.lock().push(frame);
     }
+    fn presence(&self, _channel: &str, _news: PresenceNews) {}
     fn control(&self, _channel: &str, _payload: Bytes) {}
     fn subscribed(&self, _channels: &[Channel]) {}
     fn interrupted(&self, _channels: &[Channel]) {}

@@ -16,8 +16,8 @@ use proto::{
 use serde_json::value::RawValue;
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
 use switchboard_broker::{
-    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention,
-    Sink, Unavailable,
+    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, PresenceNews, Publish, PublishError, Published,
+    Retention, Sink, Unavailable,
 };
 use testkit::{Access, Cluster, Options, Proxy, Sentinel, Standalone};
 
@@ -211,6 +211,33 @@ async fn who_left_while_redis_was_away_is_not_seen_when_it_is_back() {
         b.present(&room("r"), 10).await.is_ok_and(|present| present.users == [member("bob")])
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_froze_for_longer_than_a_lease_makes_nobody_leave() {
+    let redis = Standalone::start(Options::default()).await.unwrap();
+    let (a, b) = (connect(&redis.url()).await, connect_as(&redis.url(), "other").await);
+    let sink = Arc::new(Recorder::default());
+    b.attach(Arc::clone(&sink) as Arc<dyn Sink>);
+    b.subscribe(from_ref(&room("r")));
+    sink.until("the subscription is in force", |told| told == ["subscribed"]).await;
+    a.hold(&room("r"), &member("ann")).await.unwrap();
+    sink.until("who came is told", |told| told == ["subscribed", "+ann 1"]).await;
+    redis.pause().unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    redis.resume().unwrap();
+    // Both lost their leases and live anew; what they noted before is cleared up.
+    until("only the new lives are left", || async {
+        let nodes = redis.command(&["ZCARD", "sb:nodes"]).await.unwrap();
+        let lives = redis.command(&["KEYS", "sb:index:*"]).await.unwrap();
+        nodes == testkit::Reply::Int(2) && lives.list().len() == 1
+    })
+    .await;
+    assert_eq!(b.present(&room("r"), 10).await.unwrap().users, [member("ann")]);
+    a.release(&room("r"), &member("ann").user).await.unwrap();
+    sink.until("who left is told", |told| told.last().is_some_and(|word| word == "-ann 0")).await;
+    let told = sink.told.lock().iter().filter(|word| word.contains("ann")).cloned().collect::<Vec<_>>();
+    assert_eq!(told, ["+ann 1", "-ann 0"]);
 }
 
 #[tokio::test]
@@ -415,6 +442,14 @@ impl Recorder {
 impl Sink for Recorder {
     fn frame(&self, _channel: &str, frame: Frame) {
         self.told.lock().push(text(&frame.payload));
+    }
+
+    fn presence(&self, _channel: &str, news: PresenceNews) {
+        self.told.lock().push(match news {
+            PresenceNews::Joined { user, count } => format!("+{} {count}", user.user),
+            PresenceNews::Left { user, count } => format!("-{} {count}", user.user),
+            PresenceNews::Count(count) => format!("={count}"),
+        });
     }
 
     fn control(&self, _channel: &str, payload: Bytes) {

@@ -11,7 +11,6 @@ mod api;
 mod caller;
 mod config;
 mod docs;
-mod enrich;
 mod hook;
 mod intake;
 mod mapping;

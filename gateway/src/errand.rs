@@ -108,7 +108,7 @@ async fn join(
     if let Some(entry) = presence {
         match node.presence.enter(&channel, &entry).await {
             Ok((stay, count)) => {
-                arrival.following.stay = Some(stay);
+                arrival.following.stays(stay, entry.user);
                 user_count = Some(count);
             }
             Err(Unavailable(_)) => return failed(Failure::Unavailable),

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker::{Entry, History, HistoryQuery, Unavailable};
-use proto::{Channel, GapReason, Outgoing, Position, Publication};
+use proto::{Channel, GapReason, Outgoing, Position, Publication, UserId};
 use tokio::time;
 
 use crate::endpoint::Endpoint;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Following {
     attachment: Attachment,
     /// Where the user is seen to be present.
-    pub(crate) stay: Option<Stay>,
+    stay: Option<Stay>,
     place: Place,
     /// How many gaps the node had told when the stream was last seen to go on at this place.
     seen: Option<u64>,
@@ -53,6 +53,12 @@ impl Following {
 
     pub(crate) const fn channel(&self) -> &Channel {
         self.attachment.channel()
+    }
+
+    /// The user is present there for as long as the channel is followed, and is told who else comes and goes.
+    pub(crate) fn stays(&mut self, stay: Stay, user: UserId) {
+        self.stay = Some(stay);
+        self.attachment.introduce(user);
     }
 
     /// Follows from another place on.

@@ -5,15 +5,17 @@
 //! reconnecting client costs no round trip. Everything about a channel happens under the lock of its shard, which
 //! makes the order of a channel's deliveries the order of its stream. Sockets are written after the locks are released.
 
+mod news;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Frame, History, Sink};
+use broker::{Broker, Frame, History, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use proto::{Channel, GapReason, Outgoing, Position, Publication, Step};
+use proto::{Channel, GapReason, Outgoing, Position, Publication, Step, UserId};
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
@@ -65,6 +67,8 @@ struct Entry {
 
 struct Subscriber {
     peer: Arc<Peer>,
+    /// Whose presence it makes, if any: who is there is told who else comes and goes.
+    member: Option<UserId>,
     /// What comes up to here it knows already. It read that from the stream, and may be ahead of this node.
     after: Position,
     /// Whether it gets what comes. Not while it lags: it catches up from the stream by itself.
@@ -117,7 +121,7 @@ impl Hub {
             };
             (new, known)
         };
-        let attachment = Attachment { hub: Arc::clone(self), channel, slot: None };
+        let attachment = Attachment { hub: Arc::clone(self), channel, member: None, slot: None };
         if new {
             self.metrics.channels.inc();
             self.broker.subscribe(std::slice::from_ref(&attachment.channel));
@@ -324,6 +328,12 @@ impl Sink for Hub {
         }
     }
 
+    fn presence(&self, channel: &str, news: PresenceNews) {
+        if let Some(entry) = self.shard(channel).get_mut(channel) {
+            self.tell_news(&entry.channel, &mut entry.subscribers, &news);
+        }
+    }
+
     fn control(&self, channel: &str, _payload: Bytes) {
         // From a node of a later version: this one knows nothing that others could tell it.
         tracing::debug!(channel, "a message from node to node that is not known here");
@@ -394,6 +404,8 @@ impl<'a> Frames<'a> {
 pub(crate) struct Attachment {
     hub: Arc<Hub>,
     channel: Channel,
+    /// Whose presence the connection makes there.
+    member: Option<UserId>,
     /// Its place among the channel's subscribers, once it was fed.
     slot: Option<usize>,
 }
@@ -401,6 +413,11 @@ pub(crate) struct Attachment {
 impl Attachment {
     pub(crate) const fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// Makes the connection one that is present as this user, from the next time that it is fed.
+    pub(crate) fn introduce(&mut self, user: UserId) {
+        self.member = Some(user);
     }
 
     /// How many gaps this node has told in the channel.
@@ -422,7 +439,8 @@ impl Attachment {
         if at != position && !ahead {
             return Err(Behind);
         }
-        let subscriber = Subscriber { peer: Arc::clone(peer), after: at, fed: true };
+        let subscriber =
+            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after: at, fed: true };
         match self.slot.and_then(|slot| entry.subscribers.get_mut(slot)) {
             Some(paused) => *paused = subscriber,
             None => self.slot = Some(entry.subscribers.insert(subscriber)),

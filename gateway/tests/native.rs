@@ -213,6 +213,26 @@ async fn users_are_counted_once_and_leave_with_their_last_session() {
 }
 
 #[tokio::test]
+async fn who_is_in_a_room_is_told_who_comes_and_goes() {
+    let node = Node::start();
+    let (mut ann, mut phone, mut bob) =
+        (node.client("ann").await, node.client("ann").await, node.client("bob").await);
+    ann.join("lobby").await;
+    phone.join("lobby").await;
+    bob.join("lobby").await;
+    let came = ann.news().await;
+    assert_eq!(
+        (&came["room"], &came["user"], &came["userCount"]),
+        (&json!("lobby"), &json!("bob"), &json!(2))
+    );
+    assert_eq!(phone.news().await["user"], "bob");
+    drop((ann, phone));
+    let left = bob.news().await;
+    assert_eq!(left["type"], "member_left");
+    assert_eq!((&left["user"], &left["userCount"]), (&json!("ann"), &json!(1)));
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_gets_what_it_missed() {
     let node = Node::start();
     let mut ann = node.client("ann").await;
@@ -390,6 +410,9 @@ async fn a_client_that_reads_too_slowly_is_closed_and_resumes_elsewhere() {
     let mut last = Value::Null;
     while let Some(Ok(Message::Text(text))) = slow.0.next().await {
         let message: Value = serde_json::from_str(&text).unwrap();
+        if support::is_news(&message) {
+            continue;
+        }
         assert_eq!(message["data"]["n"], next);
         next += 1;
         last = message["position"].clone();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use proto::Channel;
 use tokio::sync::Notify;
 
-use crate::{Frame, Sink};
+use crate::{Frame, PresenceNews, Sink};
 
 /// From this many bytes on, publishers wait for the node. Each of them can add one message beyond.
 const HIGH_WATER: usize = 8 << 20;
@@ -28,6 +28,7 @@ pub(super) struct NodeKey(pub(super) u64);
 pub(super) enum Event {
     Frame(Channel, Frame),
     Control(Channel, Bytes),
+    Presence(Channel, PresenceNews),
     Subscribed(Channel),
 }
 
@@ -36,7 +37,7 @@ impl Event {
         match self {
             Self::Frame(_, frame) => EVENT_BYTES + frame.payload.len(),
             Self::Control(_, payload) => EVENT_BYTES + payload.len(),
-            Self::Subscribed(_) => EVENT_BYTES,
+            Self::Presence(..) | Self::Subscribed(_) => EVENT_BYTES,
         }
     }
 }
@@ -177,6 +178,10 @@ fn hand_over(batch: &mut VecDeque<Event>, sink: &dyn Sink) {
             Event::Frame(channel, frame) => {
                 tell_subscribed(&mut subscribed, sink);
                 sink.frame(channel.as_str(), frame);
+            }
+            Event::Presence(channel, news) => {
+                tell_subscribed(&mut subscribed, sink);
+                sink.presence(channel.as_str(), news);
             }
             Event::Control(channel, payload) => {
                 tell_subscribed(&mut subscribed, sink);

@@ -9,21 +9,26 @@ mod store;
 mod topic;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, Presence, Publish, PublishError, Published, Sink,
-    Unavailable,
+    Broker, Frame, Health, History, HistoryQuery, Presence, PresenceNews, Publish, PublishError, Published,
+    Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
-use topic::{Accepted, Message};
+use topic::{Accepted, Message, Told, Topic};
 
 pub use store::Store;
+
+/// How long the number of users of a crowded channel may be out of date, and how often it is told at most.
+const COUNT_TOLD: Duration = Duration::from_secs(1);
 
 /// One node's handle on a [`Store`]. Dropping it closes it.
 pub struct MemoryBroker {
@@ -56,10 +61,36 @@ impl MemoryBroker {
     /// Takes the node out of every channel.
     fn leave(&self) {
         self.mailbox.close();
-        self.store.each(|topic| {
+        self.store.each(|channel, topic| {
             topic.unsubscribe(self.mailbox.node());
-            topic.release_all(self.mailbox.node());
+            for user in topic.held_by(self.mailbox.node()) {
+                if let Some(news) = topic.release(self.mailbox.node(), &user) {
+                    // Nobody waits for a node that is behind: whoever leaves does not publish any more.
+                    self.tell(topic, channel, news);
+                }
+            }
         });
+    }
+
+    /// Tells the listeners some news; gives those that are behind.
+    fn tell(&self, topic: &mut Topic, channel: &Channel, news: PresenceNews) -> Vec<Arc<Mailbox>> {
+        match topic.tell(news, self.store.presence_limit()) {
+            Told::Now(news) => topic.deliver(|| Event::Presence(channel.clone(), news.clone())),
+            Told::Later => Vec::new(),
+            Told::NewlyLater => {
+                let Ok(runtime) = Handle::try_current() else {
+                    // Dropped outside of a runtime.
+                    tell_count(topic, channel);
+                    return Vec::new();
+                };
+                let (store, channel) = (self.store.clone(), channel.clone());
+                runtime.spawn(async move {
+                    tokio::time::sleep(COUNT_TOLD).await;
+                    store.with(&channel, |topic, _| tell_count(topic, &channel));
+                });
+                Vec::new()
+            }
+        }
     }
 }
 
@@ -141,18 +172,28 @@ impl Broker for MemoryBroker {
     }
 
     async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
-        self.store.with(channel, |topic, _| {
+        let (count, full) = self.store.with(channel, |topic, _| {
             self.check()?;
-            Ok(topic.hold(self.mailbox.node(), user))
-        })
+            let (count, news) = topic.hold(self.mailbox.node(), user);
+            let full = news.map(|news| self.tell(topic, channel, news)).unwrap_or_default();
+            Ok((count, full))
+        })?;
+        for mailbox in full {
+            mailbox.room().await;
+        }
+        Ok(count)
     }
 
     async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
-        self.store.with(channel, |topic, _| {
+        let full = self.store.with(channel, |topic, _| {
             self.check()?;
-            topic.release(self.mailbox.node(), user);
-            Ok(())
-        })
+            let news = topic.release(self.mailbox.node(), user);
+            Ok(news.map(|news| self.tell(topic, channel, news)).unwrap_or_default())
+        })?;
+        for mailbox in full {
+            mailbox.room().await;
+        }
+        Ok(())
     }
 
     async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
@@ -186,5 +227,12 @@ impl Broker for MemoryBroker {
             // The only error is a panic in the sink, which was reported when it happened.
             let _ = reader.await;
         }
+    }
+}
+
+/// Tells the listeners of a crowded channel how many users are there.
+fn tell_count(topic: &mut Topic, channel: &Channel) {
+    if let Some(news) = topic.take_count() {
+        topic.deliver(|| Event::Presence(channel.clone(), news.clone()));
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::mailbox::NodeKey;
 use super::topic::Topic;
+use crate::PRESENCE_LIMIT;
 
 /// Enough that publishers on different cores seldom meet.
 const SHARDS: usize = 32;
@@ -35,6 +36,7 @@ struct Shared {
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     nodes: AtomicU64,
+    presence_limit: u64,
 }
 
 struct Shard {
@@ -46,11 +48,17 @@ struct Shard {
 impl Store {
     /// An empty store.
     pub fn new() -> Self {
+        Self::with_presence_limit(PRESENCE_LIMIT)
+    }
+
+    /// An empty store where a channel may have so many users for each that comes or goes to be told by name.
+    pub fn with_presence_limit(presence_limit: u64) -> Self {
         let shard = || Shard { topics: HashMap::new(), uses: 0, swept: Instant::now() };
         Self(Arc::new(Shared {
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::new(shard())),
             nodes: AtomicU64::new(0),
+            presence_limit,
         }))
     }
 
@@ -71,6 +79,11 @@ impl Store {
         for shard in &self.0.shards {
             shard.lock().sweep(now);
         }
+    }
+
+    /// How many users a channel may have for each to be told by name.
+    pub(super) fn presence_limit(&self) -> u64 {
+        self.0.presence_limit
     }
 
     /// A number for a new node.
@@ -97,11 +110,11 @@ impl Store {
     }
 
     /// Changes every topic, shard by shard.
-    pub(super) fn each(&self, mut act: impl FnMut(&mut Topic)) {
+    pub(super) fn each(&self, mut act: impl FnMut(&Channel, &mut Topic)) {
         for shard in &self.0.shards {
             let mut shard = shard.lock();
-            shard.topics.retain(|_, topic| {
-                act(topic);
+            shard.topics.retain(|channel, topic| {
+                act(channel, topic);
                 !topic.is_idle()
             });
         }

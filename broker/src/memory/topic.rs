@@ -11,7 +11,9 @@ use proto::{Epoch, Nonce, Position, PresenceEntry, Step, UserId};
 use tokio::time::Instant;
 
 use super::mailbox::{Event, Mailbox, NodeKey};
-use crate::{Entry, History, HistoryQuery, IdempotencyKey, Presence, PublishError, Published, Retention};
+use crate::{
+    Entry, History, HistoryQuery, IdempotencyKey, Presence, PresenceNews, PublishError, Published, Retention,
+};
 
 /// How long beyond its entries a stream remembers its top without being asked for it. A client that is away for less and
 /// missed nothing learns just that, instead of a reset.
@@ -33,12 +35,24 @@ pub(super) enum Accepted {
     Before(Published),
 }
 
+/// When the listeners are told news of presence.
+pub(super) enum Told {
+    /// At once.
+    Now(PresenceNews),
+    /// With the number, which was due before.
+    Later,
+    /// With the number, which is due from now on.
+    NewlyLater,
+}
+
 #[derive(Default)]
 pub(super) struct Topic {
     stream: Option<Stream>,
     records: Records,
     listeners: Vec<Arc<Mailbox>>,
     present: HashMap<UserId, Vec<(NodeKey, PresenceEntry)>>,
+    /// The number of users is to be told: their names were too many.
+    count_due: bool,
 }
 
 impl Topic {
@@ -59,6 +73,7 @@ impl Topic {
             && self.records.is_empty()
             && self.listeners.is_empty()
             && self.present.is_empty()
+            && !self.count_due
     }
 
     pub(super) fn publish(&mut self, message: Message, now: Instant) -> Result<Accepted, PublishError> {
@@ -121,27 +136,52 @@ impl Topic {
         });
     }
 
-    pub(super) fn hold(&mut self, node: NodeKey, user: &PresenceEntry) -> u64 {
+    /// Notes that a node has a user; gives how many are there, and the news if there are any.
+    pub(super) fn hold(&mut self, node: NodeKey, user: &PresenceEntry) -> (u64, Option<PresenceNews>) {
         let holders = self.present.entry(user.user.clone()).or_default();
+        let came = holders.is_empty();
         holders.retain(|(holder, _)| *holder != node);
         holders.push((node, user.clone()));
-        self.present.len() as u64
+        let count = self.present.len() as u64;
+        (count, came.then(|| PresenceNews::Joined { user: user.clone(), count }))
     }
 
-    pub(super) fn release(&mut self, node: NodeKey, user: &UserId) {
-        if let Some(holders) = self.present.get_mut(user) {
-            holders.retain(|(holder, _)| *holder != node);
-            if holders.is_empty() {
-                self.present.remove(user);
-            }
+    pub(super) fn release(&mut self, node: NodeKey, user: &UserId) -> Option<PresenceNews> {
+        let holders = self.present.get_mut(user)?;
+        let at = holders.iter().position(|(holder, _)| *holder == node)?;
+        let (_, user) = holders.remove(at);
+        if !holders.is_empty() {
+            return None;
+        }
+        self.present.remove(&user.user);
+        Some(PresenceNews::Left { user, count: self.present.len() as u64 })
+    }
+
+    /// The users that a node has here.
+    pub(super) fn held_by(&self, node: NodeKey) -> Vec<UserId> {
+        let held = |holders: &[(NodeKey, PresenceEntry)]| holders.iter().any(|(holder, _)| *holder == node);
+        let held = self.present.iter().filter(|(_, holders)| held(holders));
+        held.map(|(user, _)| user.clone()).collect()
+    }
+
+    /// What the listeners are told of some news at once. In a crowded channel that is nothing, and the number is due.
+    pub(super) fn tell(&mut self, news: PresenceNews, limit: u64) -> Told {
+        let most = match &news {
+            PresenceNews::Joined { count, .. } | PresenceNews::Count(count) => *count,
+            PresenceNews::Left { count, .. } => count + 1,
+        };
+        if most <= limit {
+            Told::Now(news)
+        } else if std::mem::replace(&mut self.count_due, true) {
+            Told::Later
+        } else {
+            Told::NewlyLater
         }
     }
 
-    pub(super) fn release_all(&mut self, node: NodeKey) {
-        self.present.retain(|_, holders| {
-            holders.retain(|(holder, _)| *holder != node);
-            !holders.is_empty()
-        });
+    /// The number of users, where that is due.
+    pub(super) fn take_count(&mut self) -> Option<PresenceNews> {
+        std::mem::take(&mut self.count_due).then_some(PresenceNews::Count(self.present.len() as u64))
     }
 
     pub(super) fn present(&self, limit: usize) -> Presence {

@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+use crate::PRESENCE_LIMIT;
+
 /// How the servers are organised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
@@ -51,6 +53,7 @@ pub struct RedisConfig {
     credentials: Credentials,
     tls: Option<Arc<ClientConfig>>,
     prefix: String,
+    presence_limit: u64,
 }
 
 /// Why a URL says nothing about a Redis. The text never repeats the URL, which may hold a password.
@@ -88,7 +91,8 @@ impl RedisConfig {
                            +cluster|info +cluster|slots +cluster|nodes \
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
                            +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange \
-                           +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield";
+                           +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield +hscan \
+                           +sadd +srem +srandmember +zadd +zrem +zrange +time";
 
     /// Reads a URL.
     ///
@@ -100,7 +104,8 @@ impl RedisConfig {
     /// ```
     ///
     /// With `rediss` instead of `redis` every connection is TLS, trusting the system's certificates, or those alone that the
-    /// PEM file `ca=/path` holds. `prefix=sb` sets what all keys begin with. Special characters are percent-encoded.
+    /// PEM file `ca=/path` holds. `prefix=sb` sets what all keys begin with, `presenceLimit=200` the
+    /// [`presence_limit`](Self::presence_limit). Special characters are percent-encoded.
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let url = Url::parse(url).map_err(|error| ConfigError::Url(error.to_string()))?;
         let (kind, tls) = match url.scheme() {
@@ -144,7 +149,8 @@ impl RedisConfig {
                 return Err(ConfigError::Parameter("ca", "is for TLS, with the scheme `rediss`"));
             }
         };
-        Ok(Self { topology, seeds, credentials, tls, prefix: parameters.prefix })
+        let Parameters { prefix, presence_limit, .. } = parameters;
+        Ok(Self { topology, seeds, credentials, tls, prefix, presence_limit })
     }
 
     /// How the servers are organised.
@@ -177,6 +183,11 @@ impl RedisConfig {
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
+
+    /// How many users a channel may have for each that comes or goes to be told by name; the same on all nodes.
+    pub const fn presence_limit(&self) -> u64 {
+        self.presence_limit
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,6 +203,7 @@ struct Parameters {
     service: Option<String>,
     sentinel: Credentials,
     prefix: String,
+    presence_limit: u64,
     ca: Option<String>,
 }
 
@@ -202,12 +214,17 @@ impl Parameters {
             service: None,
             sentinel: Credentials::default(),
             prefix: "sb".to_owned(),
+            presence_limit: PRESENCE_LIMIT,
             ca: None,
         };
         for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match (key, kind) {
                 ("prefix", _) => read.prefix = prefix(value)?,
+                ("presenceLimit", _) => {
+                    let wrong = |_| ConfigError::Parameter("presenceLimit", "takes a number");
+                    read.presence_limit = value.parse().map_err(wrong)?;
+                }
                 ("ca", _) => read.ca = decoded(value, "ca")?,
                 ("node", Kind::Cluster | Kind::Sentinel) => read.nodes.push(node(value)?),
                 ("sentinelServiceName", Kind::Sentinel) => {
@@ -290,6 +307,7 @@ impl fmt::Debug for RedisConfig {
             .field("credentials", &self.credentials)
             .field("tls", &self.tls.is_some())
             .field("prefix", &self.prefix)
+            .field("presence_limit", &self.presence_limit)
             .finish()
     }
 }
@@ -318,7 +336,8 @@ mod tests {
         assert_eq!(config.topology(), &Topology::Standalone);
         assert_eq!(config.seeds(), [address("cache", 6379)]);
         assert_eq!(config.credentials(), &Credentials::default());
-        assert_eq!(config.prefix(), "sb");
+        assert_eq!((config.prefix(), config.presence_limit()), ("sb", PRESENCE_LIMIT));
+        assert_eq!(RedisConfig::parse("redis://a?presenceLimit=3").unwrap().presence_limit(), 3);
         assert!(config.tls().is_none());
         assert_eq!(RedisConfig::parse("redis://[::1]:7000/0").unwrap().seeds(), [address("::1", 7000)]);
     }
@@ -353,6 +372,7 @@ mod tests {
             ("redis://:secret@h/3", "prefix"),
             ("redis://:secret@h?prefx=a", "prefx"),
             ("redis://:secret@h?node=a:1", "node"),
+            ("redis://:secret@h?presenceLimit=-1", "presenceLimit"),
             ("redis://:secret@h?prefix={a}", "prefix"),
             ("redis-cluster://:secret@h?node=a", "node"),
             ("redis-sentinel://:secret@h", "sentinelServiceName"),

@@ -53,9 +53,29 @@ impl Keys {
         self.of(channel, ":n")
     }
 
+    /// A string: the number of users that was told last.
+    pub(super) fn told(&self, channel: &Channel) -> String {
+        self.of(channel, ":c")
+    }
+
     /// A string that exists while the node lives.
     pub(super) fn lease(&self, node: &str) -> String {
         [&self.prefix, ":node:", node].concat()
+    }
+
+    /// A sorted set of all nodes by the time (ms) until which they surely live.
+    pub(super) fn register(&self) -> String {
+        [&self.prefix, ":nodes"].concat()
+    }
+
+    /// A set of the channels that a node has users in, or had.
+    pub(super) fn index(&self, node: &str) -> String {
+        [&self.prefix, ":index:", node].concat()
+    }
+
+    /// A string that exists while somebody clears up after a dead node.
+    pub(super) fn burial(&self, node: &str) -> String {
+        [&self.prefix, ":burial:", node].concat()
     }
 
     /// The field of [`holds`](Self::holds) for one user of one node.
@@ -86,6 +106,7 @@ mod tests {
             keys.holds(&channel),
             keys.users(&channel),
             keys.nodes(&channel),
+            keys.told(&channel),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
         }

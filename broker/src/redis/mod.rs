@@ -3,7 +3,9 @@
 mod commands;
 mod config;
 mod keys;
+mod leases;
 pub mod link;
+mod note;
 mod presence;
 mod reply;
 mod retry;
@@ -12,6 +14,7 @@ mod store;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,12 +27,16 @@ use crate::{
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use keys::Keys;
+use leases::RENEWAL;
 use link::Link;
-use presence::{Present, RENEWAL};
+use presence::{News, Present};
 use store::Store;
 
 /// How many connections to one server share its channels. Reading what Redis pushes takes a fraction of a core.
 const SHARDS: u16 = 1;
+
+/// How often to look for nodes that died and for channels whose number of users is to be told.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One node's connections to a Redis that it shares with the others. Dropping it ends them.
 pub struct RedisBroker {
@@ -50,7 +57,9 @@ impl RedisBroker {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
         let store = Store::new(commands.clone(), keys.clone(), config.is_cluster());
-        let present = Present::new(commands.clone(), keys.clone(), node);
+        let verb = if config.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
+        let news = News { verb, limit: config.presence_limit() };
+        let present = Present::new(commands.clone(), keys.clone(), node, news);
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -61,6 +70,7 @@ impl RedisBroker {
             tracing::warn!(%error, "this node is not seen by others yet");
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
+        tokio::spawn(look_around(present.clone(), closed.clone()));
         Ok(Self { commands, store, present, link, closed })
     }
 }
@@ -148,5 +158,18 @@ async fn stay(present: Present, closed: CancellationToken) {
             }
             None => return,
         };
+    }
+}
+
+/// Looks after nodes that died and channels that are crowded, for as long as the broker lives.
+async fn look_around(present: Present, closed: CancellationToken) {
+    while closed.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        let looking = async {
+            present.tell_counts().await?;
+            present.bury_dead().await
+        };
+        if let Some(Err(error)) = closed.run_until_cancelled(looking).await {
+            tracing::debug!(%error, "looking after other nodes failed");
+        }
     }
 }

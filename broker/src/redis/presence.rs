@@ -1,56 +1,56 @@
 //! Who is in a channel: notes of every node in hashes of the channel, valid while the node's lease lasts.
 //!
 //! A hold is one round trip whatever the size of the channel, since the notes are counted as they are written. Only
-//! while notes of a dead node stand among them are all of them read.
+//! while notes of a dead node stand among them are all of them read. The scripts that write notes tell the subscribers
+//! who came and who went, so that each change is told once, by whoever made it.
+//!
+//! A node that has users in a channel puts the channel into its index first. When it dies, another node finds there where
+//! it has to clear up ([`burial`]).
+
+mod burial;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fred::interfaces::{HashesInterface, KeysInterface};
+use fred::interfaces::{HashesInterface, SetsInterface};
+use fred::types::Value;
 use fred::types::scripts::Script;
-use fred::types::{Expiration, SetOptions, Value};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use proto::{Channel, NodeId, PresenceEntry, Profile, UserId};
-use serde::{Deserialize, Serialize};
+use proto::{Channel, NodeId, PresenceEntry, UserId};
 
 use super::commands::Commands;
 use super::keys::Keys;
+use super::leases::Leases;
+use super::note;
 use super::retry::Repeat;
-use super::roll::{Nodes, Roll, Wish};
+use super::roll::{Roll, Wish};
 use crate::{Presence, Unavailable};
 
-static HOLD: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/hold.lua")));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/release.lua")));
+static HOLD: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua(concat!(include_str!("scripts/news.lua"), include_str!("scripts/hold.lua")))
+});
+static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua(concat!(include_str!("scripts/news.lua"), include_str!("scripts/release.lua")))
+});
 static PRESENT: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/present.lua")));
-
-/// How long a node counts as alive after its last sign of life.
-const LEASE: Duration = Duration::from_secs(15);
-
-/// How often it gives one. Two may be lost.
-pub(super) const RENEWAL: Duration = Duration::from_secs(5);
+static COUNT: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/count.lua")));
 
 /// How long a channel's notes stay when nobody renews them: then nobody is there.
 const NOTES: Duration = Duration::from_secs(900);
 
 /// Each note is renewed once in this many renewals of the lease, so well within [`NOTES`].
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 100;
 
-/// How many channels' notes are written, or leases looked up, at a time.
+/// How many channels' notes are written at a time.
 const IN_FLIGHT: usize = 64;
 
 /// How many notes one script writes or removes, so that it does not hold up others.
 const NOTES_AT_ONCE: usize = 256;
 
-/// What is noted about a user, besides who it is.
-#[derive(Serialize, Deserialize)]
-struct Note {
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    profile: Option<Profile>,
-}
+/// How often the number of users of a crowded channel is told, at most.
+const COUNT_TOLD: Duration = Duration::from_secs(1);
 
 /// What this node is called in notes: its name and a random number, drawn anew whenever its lease was lost. Notes of an
 /// earlier life, also of an earlier process of the same name, are those of a dead node.
@@ -61,16 +61,29 @@ type Life = Arc<str>;
 pub(super) struct Present {
     commands: Commands,
     keys: Keys,
+    leases: Leases,
     node: NodeId,
+    news: News,
     life: Arc<Mutex<Life>>,
     roll: Arc<Mutex<Roll>>,
-    nodes: Arc<Mutex<Nodes>>,
+    /// Crowded channels whose number of users is to be told. Bounded by the channels that this node changes in a second.
+    crowded: Arc<Mutex<HashSet<Channel>>>,
+}
+
+/// How news are told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct News {
+    /// `PUBLISH` or `SPUBLISH`.
+    pub(super) verb: &'static str,
+    /// How many users a channel may have for each to be told by name.
+    pub(super) limit: u64,
 }
 
 impl Present {
-    pub(super) fn new(commands: Commands, keys: Keys, node: NodeId) -> Self {
+    pub(super) fn new(commands: Commands, keys: Keys, node: NodeId, news: News) -> Self {
         let life = Arc::new(Mutex::new(new_life(&node)));
-        Self { commands, keys, node, life, roll: Arc::default(), nodes: Arc::default() }
+        let leases = Leases::new(commands.clone(), keys.clone());
+        Self { commands, keys, leases, node, news, life, roll: Arc::default(), crowded: Arc::default() }
     }
 
     fn life(&self) -> Life {
@@ -78,11 +91,17 @@ impl Present {
     }
 
     pub(super) async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
-        let note = Note { name: user.name.clone(), profile: user.profile.clone() };
-        let entry = serde_json::to_string(&note).map_err(|error| Unavailable(error.to_string()))?;
-        self.roll.lock().wish(channel, &user.user, Wish::Present(entry.clone()));
+        let entry = note::write(user).map_err(|error| Unavailable(error.to_string()))?;
+        let indexed = {
+            let mut roll = self.roll.lock();
+            roll.wish(channel, &user.user, Wish::Present(entry.clone()));
+            roll.is_indexed(channel)
+        };
+        if !indexed {
+            self.index(channel).await?;
+        }
         let (count, nodes) = self.note(channel, &[(user.user.clone(), entry)]).await?;
-        match self.dead(&nodes).await?.as_slice() {
+        match self.leases.dead(&nodes, &self.life()).await?.as_slice() {
             [] => Ok(count),
             dead => Ok(self.living(channel, dead).await?.len() as u64),
         }
@@ -106,7 +125,7 @@ impl Present {
             .commands
             .script(Repeat::Harmless, &PRESENT, &keys, |_| vec![limit.to_string().into()])
             .await?;
-        let dead = self.dead(&nodes).await?;
+        let dead = self.leases.dead(&nodes, &self.life()).await?;
         if dead.is_empty() {
             let users = listed.iter().filter_map(|(user, noted)| read(user, noted));
             return Ok(Presence { users: users.collect(), count });
@@ -130,13 +149,12 @@ impl Present {
                 async move { client.hkeys(key).await }
             })
             .await?;
-        let now = Instant::now();
         let (mut living, mut buried) = (HashSet::new(), Vec::new());
         for note in &notes {
             let Some((node, user)) = note.split_once('/') else { continue };
             if !dead.contains(&node) {
                 living.insert(user.to_owned());
-            } else if buried.len() < NOTES_AT_ONCE && self.nodes.lock().buried(node, now) {
+            } else if buried.len() < NOTES_AT_ONCE && self.leases.is_gone(node) {
                 buried.push(note.clone());
             }
         }
@@ -158,47 +176,6 @@ impl Present {
             .await
     }
 
-    /// Those of the nodes that do not live.
-    async fn dead<'a>(&self, nodes: &'a [String]) -> Result<Vec<&'a str>, Unavailable> {
-        let now = Instant::now();
-        let (mut dead, mut unknown) = (Vec::new(), Vec::new());
-        {
-            let seen = self.nodes.lock();
-            // What this node notes is true, whatever became of its lease.
-            let own = self.life();
-            for node in nodes.iter().filter(|node| node.as_str() != &*own) {
-                match seen.alive(node, now) {
-                    Some(true) => {}
-                    Some(false) => dead.push(node.as_str()),
-                    None => unknown.push(node.as_str()),
-                }
-            }
-        }
-        let keys = unknown.iter().map(|node| self.keys.lease(node)).collect::<Vec<_>>();
-        let asked = keys.into_iter().map(|key| self.lease(key));
-        let mut leases = stream::iter(asked).buffered(IN_FLIGHT);
-        for node in unknown {
-            let Some(lease) = leases.try_next().await? else { break };
-            self.nodes.lock().saw(node, lease, now);
-            if lease.is_none() {
-                dead.push(node);
-            }
-        }
-        Ok(dead)
-    }
-
-    /// How long the lease under a key still lasts.
-    async fn lease(&self, key: String) -> Result<Option<Duration>, Unavailable> {
-        let left: i64 = self
-            .commands
-            .run(Repeat::Harmless, |client, _| {
-                let key = key.clone();
-                async move { client.pttl(key).await }
-            })
-            .await?;
-        Ok(u64::try_from(left).ok().map(Duration::from_millis))
-    }
-
     /// Notes that this node holds users; gives how many users are noted, and on which nodes.
     async fn note(
         &self,
@@ -206,12 +183,15 @@ impl Present {
         users: &[(UserId, String)],
     ) -> Result<(u64, Vec<String>), Unavailable> {
         let life = self.life();
-        let mut arguments: Vec<Value> = vec![life.as_ref().into(), millis(NOTES).into()];
+        let mut arguments = self.telling(channel);
+        arguments.extend([life.as_ref().into(), millis(NOTES).into()]);
         for (user, entry) in users {
             arguments.extend([user.as_str().into(), entry.as_str().into()]);
         }
         let keys = self.notes(channel);
-        let noted = self.commands.script(Repeat::Harmless, &HOLD, &keys, |_| arguments.clone()).await?;
+        let (count, nodes, crowded): (u64, Vec<String>, u64) =
+            self.commands.script(Repeat::Harmless, &HOLD, &keys, |_| arguments.clone()).await?;
+        self.heed(channel, crowded);
         // Whoever left meanwhile may have been removed before being noted.
         let left = {
             let roll = self.roll.lock();
@@ -224,7 +204,7 @@ impl Present {
         if !left.is_empty() {
             self.remove_all(channel, &life, left).await?;
         }
-        Ok(noted)
+        Ok((count, nodes))
     }
 
     /// Removes what this node noted about users.
@@ -243,10 +223,12 @@ impl Present {
 
     async fn remove(&self, channel: &Channel, notes: &[String]) -> Result<(), Unavailable> {
         for notes in notes.chunks(NOTES_AT_ONCE) {
-            let arguments = notes.iter().map(|note| note.as_str().into()).collect::<Vec<Value>>();
+            let mut arguments = self.telling(channel);
+            arguments.extend(notes.iter().map(|note| Value::from(note.as_str())));
             let keys = self.notes(channel);
-            let _: u64 =
+            let crowded: u64 =
                 self.commands.script(Repeat::Harmless, &RELEASE, &keys, |_| arguments.clone()).await?;
+            self.heed(channel, crowded);
         }
         Ok(())
     }
@@ -256,52 +238,127 @@ impl Present {
         [self.keys.holds(channel), self.keys.users(channel), self.keys.nodes(channel)]
     }
 
+    /// What the arguments of these scripts begin with.
+    fn telling(&self, channel: &Channel) -> Vec<Value> {
+        vec![self.keys.channel(channel).into(), self.news.verb.into(), self.news.limit.to_string().into()]
+    }
+
+    /// Remembers that a change in a crowded channel was not told.
+    fn heed(&self, channel: &Channel, crowded: u64) {
+        if crowded != 0 {
+            self.crowded.lock().insert(channel.clone());
+        }
+    }
+
+    /// Tells how many users are in crowded channels. To be called about once in [`COUNT_TOLD`].
+    pub(super) async fn tell_counts(&self) -> Result<(), Unavailable> {
+        let channels = std::mem::take(&mut *self.crowded.lock());
+        let mut telling = stream::iter(channels)
+            .map(|channel| async move { (self.tell_count(&channel).await, channel) })
+            .buffer_unordered(IN_FLIGHT);
+        let mut outcome = Ok(());
+        while let Some((told, channel)) = telling.next().await {
+            // What has to wait is told the next time.
+            if !matches!(told, Ok(true)) {
+                self.crowded.lock().insert(channel);
+            }
+            outcome = outcome.and(told.map(drop));
+        }
+        outcome
+    }
+
+    async fn tell_count(&self, channel: &Channel) -> Result<bool, Unavailable> {
+        let keys = [self.keys.users(channel), self.keys.told(channel)];
+        let arguments: [Value; 3] =
+            [self.keys.channel(channel).into(), self.news.verb.into(), millis(COUNT_TOLD).into()];
+        let told: u64 = self.commands.script(Repeat::Harmless, &COUNT, &keys, |_| arguments.to_vec()).await?;
+        Ok(told != 0)
+    }
+
+    /// Puts the channel into the index of this life.
+    async fn index(&self, channel: &Channel) -> Result<(), Unavailable> {
+        let life = self.life();
+        let key = self.keys.index(&life);
+        self.commands
+            .run(Repeat::Harmless, |client, _| {
+                let (key, channel) = (key.clone(), channel.as_str().to_owned());
+                async move { client.sadd::<(), _, _>(key, channel).await }
+            })
+            .await?;
+        if *self.life.lock() == life {
+            self.roll.lock().indexed(channel);
+        }
+        Ok(())
+    }
+
+    /// Takes the channels out of the index that this node has nobody in any more.
+    async fn unindex(&self) -> Result<(), Unavailable> {
+        let emptied = self.roll.lock().take_emptied();
+        let key = self.keys.index(&self.life());
+        for channels in emptied.chunks(NOTES_AT_ONCE) {
+            let names = channels.iter().map(|channel| channel.as_str().to_owned()).collect::<Vec<_>>();
+            self.commands
+                .run(Repeat::Harmless, |client, _| {
+                    let (key, names) = (key.clone(), names.clone());
+                    async move { client.srem::<(), _, _>(key, names).await }
+                })
+                .await?;
+            // Somebody may have come meanwhile, and the two commands may have overtaken each other.
+            for channel in channels {
+                if self.roll.lock().knows(channel) {
+                    self.index(channel).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Renews the lease and a part of the notes. With the lease the notes are lost, and a new life notes all of them.
     pub(super) async fn renew(&self) -> Result<(), Unavailable> {
-        let lived = self.live(&self.life(), SetOptions::XX).await?;
-        if !lived {
-            let life = new_life(&self.node);
-            self.live(&life, SetOptions::NX).await?;
-            *self.life.lock() = life;
+        let outcome = self.renew_all().await;
+        if outcome.is_err() {
+            self.leases.distrust();
         }
-        let due = {
+        outcome
+    }
+
+    async fn renew_all(&self) -> Result<(), Unavailable> {
+        let life = self.life();
+        let lived = self.leases.renew(&life).await?;
+        let due = if lived {
+            self.roll.lock().take_due(ROUNDS)
+        } else {
+            self.leases.distrust();
+            let life = new_life(&self.node);
+            self.leases.begin(&life).await?;
+            *self.life.lock() = life;
             let mut roll = self.roll.lock();
-            if lived {
-                roll.take_due(ROUNDS)
-            } else {
-                roll.begin_anew();
-                roll.take_due(1)
-            }
+            roll.begin_anew();
+            roll.take_due(1)
         };
+        let past = (!lived).then_some(&*life);
         let mut noted = stream::iter(due)
-            .map(|(channel, wishes)| async move { self.settle(&channel, wishes).await })
+            .map(|(channel, wishes)| async move { self.settle(&channel, wishes, past).await })
             .buffer_unordered(IN_FLIGHT);
         let mut outcome = Ok(());
         while let Some(one) = noted.next().await {
             outcome = outcome.and(one);
         }
+        drop(noted);
         if outcome.is_err() {
             self.roll.lock().all_due();
         }
-        outcome
-    }
-
-    /// Sets the lease of a life, if it exists or if it does not. Says whether it was set.
-    async fn live(&self, life: &str, only: SetOptions) -> Result<bool, Unavailable> {
-        let key = self.keys.lease(life);
-        let set: Option<String> = self
-            .commands
-            .run(Repeat::Harmless, |client, _| {
-                let (key, only) = (key.clone(), only.clone());
-                let lasting = Expiration::PX(LEASE.as_millis() as i64);
-                async move { client.set(key, "1", Some(lasting), Some(only), false).await }
-            })
-            .await?;
-        Ok(set.is_some())
+        outcome.and(self.unindex().await)
     }
 
     /// Makes true what is wished about a channel.
-    async fn settle(&self, channel: &Channel, wishes: Vec<(UserId, Wish)>) -> Result<(), Unavailable> {
+    /// `past` is the life before this one, if that has just ended.
+    async fn settle(
+        &self,
+        channel: &Channel,
+        wishes: Vec<(UserId, Wish)>,
+        past: Option<&str>,
+    ) -> Result<(), Unavailable> {
         let (mut present, mut absent) = (Vec::new(), Vec::new());
         for (user, wish) in wishes {
             match wish {
@@ -309,24 +366,25 @@ impl Present {
                 Wish::Absent => absent.push(user),
             }
         }
-        if !absent.is_empty() {
-            self.remove_all(channel, &self.life(), absent.iter().collect()).await?;
+        if !present.is_empty() {
+            self.index(channel).await?;
         }
         for present in present.chunks(NOTES_AT_ONCE) {
             self.note(channel, present).await?;
         }
-        Ok(())
+        if !absent.is_empty() {
+            self.remove_all(channel, &self.life(), absent.iter().collect()).await?;
+        }
+        match past {
+            // After the new notes, so that nobody is seen to leave.
+            Some(past) => self.bury_in(channel, past).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the lease: what this node noted is void at once.
     pub(super) async fn end(&self) -> Result<(), Unavailable> {
-        let key = self.keys.lease(&self.life());
-        self.commands
-            .run(Repeat::Harmless, |client, _| {
-                let key = key.clone();
-                async move { client.del::<(), _>(key).await }
-            })
-            .await
+        self.leases.end(&self.life()).await
     }
 }
 
@@ -335,11 +393,10 @@ fn new_life(node: &NodeId) -> Life {
     format!("{node}~{:016x}", rand::random::<u64>()).into()
 }
 
-/// Reads `<number of nodes>:<entry>`. What another version wrote is passed over.
+/// Reads `<number of nodes>:<note>`. What another version wrote is passed over.
 fn read(user: &str, noted: &str) -> Option<PresenceEntry> {
     let (_, entry) = noted.split_once(':')?;
-    let Note { name, profile } = serde_json::from_str(entry).ok()?;
-    Some(PresenceEntry { user: UserId::new(user).ok()?, name, profile })
+    note::read(user, entry)
 }
 
 fn millis(duration: Duration) -> String {

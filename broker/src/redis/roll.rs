@@ -1,15 +1,24 @@
-//! Two registers of presence, as values: what this node holds, and which other nodes live.
+//! What this node holds, as a value.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
 
 use proto::{Channel, UserId};
 
 /// What this node wants to be noted in Redis. It is noted again from time to time, and after Redis forgot.
 #[derive(Default)]
 pub(super) struct Roll {
-    channels: HashMap<Channel, HashMap<UserId, Wish>>,
+    channels: HashMap<Channel, Page>,
     due: VecDeque<Channel>,
+    /// Channels that became empty, to be taken out of the index.
+    emptied: Vec<Channel>,
+}
+
+/// What is wished about one channel. It stays when it is empty, until the channel is out of the index.
+#[derive(Default)]
+struct Page {
+    users: HashMap<UserId, Wish>,
+    /// Whether others will find the channel among those that this node had users in.
+    indexed: bool,
 }
 
 /// What should be noted about a user in a channel.
@@ -24,36 +33,65 @@ pub(super) enum Wish {
 impl Roll {
     /// Wishes something for a user in a channel.
     pub(super) fn wish(&mut self, channel: &Channel, user: &UserId, wish: Wish) {
-        self.channels.entry(channel.clone()).or_default().insert(user.clone(), wish);
+        self.channels.entry(channel.clone()).or_default().users.insert(user.clone(), wish);
+    }
+
+    /// Whether the channel is in the index.
+    pub(super) fn is_indexed(&self, channel: &Channel) -> bool {
+        self.channels.get(channel).is_some_and(|page| page.indexed)
+    }
+
+    /// The channel is in the index from now on.
+    pub(super) fn indexed(&mut self, channel: &Channel) {
+        if let Some(page) = self.channels.get_mut(channel) {
+            page.indexed = true;
+        }
+    }
+
+    /// Whether anything is wished about the channel.
+    pub(super) fn knows(&self, channel: &Channel) -> bool {
+        self.channels.contains_key(channel)
+    }
+
+    /// Takes the channels that nothing is wished about any more, to be taken out of the index.
+    pub(super) fn take_emptied(&mut self) -> Vec<Channel> {
+        let mut emptied = std::mem::take(&mut self.emptied);
+        emptied.retain(|channel| {
+            let empty = self.channels.get(channel).is_some_and(|page| page.users.is_empty());
+            if empty {
+                self.channels.remove(channel);
+            }
+            empty
+        });
+        emptied
     }
 
     /// The note about a user is gone. A wish for absence has served; a newer one for presence is due.
     pub(super) fn removed(&mut self, channel: &Channel, user: &UserId) {
-        let Some(users) = self.channels.get_mut(channel) else { return };
+        let Some(Page { users, .. }) = self.channels.get_mut(channel) else { return };
         match users.get(user) {
-            Some(Wish::Absent) => drop(users.remove(user)),
+            Some(Wish::Absent) => {
+                users.remove(user);
+                if users.is_empty() {
+                    self.emptied.push(channel.clone());
+                }
+            }
             Some(Wish::Present(_)) => self.due.push_front(channel.clone()),
             None => {}
-        }
-        if users.is_empty() {
-            self.channels.remove(channel);
         }
     }
 
     /// What should be noted about the user.
     pub(super) fn entry(&self, channel: &Channel, user: &UserId) -> Option<String> {
-        match self.channels.get(channel)?.get(user)? {
+        match self.channels.get(channel)?.users.get(user)? {
             Wish::Present(entry) => Some(entry.clone()),
             Wish::Absent => None,
         }
     }
 
-    /// No note stands any more: absences are true, and every channel is due.
+    /// No note counts any more: every channel is due, and none is in the index of the new life.
     pub(super) fn begin_anew(&mut self) {
-        self.channels.retain(|_, users| {
-            users.retain(|_, wish| *wish != Wish::Absent);
-            !users.is_empty()
-        });
+        self.channels.values_mut().for_each(|page| page.indexed = false);
         self.all_due();
     }
 
@@ -73,59 +111,14 @@ impl Roll {
     }
 
     fn wishes(&self, channel: Channel) -> Option<(Channel, Vec<(UserId, Wish)>)> {
-        let wishes =
-            self.channels.get(&channel)?.iter().map(|(user, wish)| (user.clone(), wish.clone())).collect();
+        let wishes = self
+            .channels
+            .get(&channel)?
+            .users
+            .iter()
+            .map(|(user, wish)| (user.clone(), wish.clone()))
+            .collect();
         Some((channel, wishes))
-    }
-}
-
-/// Which nodes live, as far as was seen lately.
-#[derive(Default)]
-pub(super) struct Nodes {
-    seen: HashMap<String, Sight>,
-}
-
-#[derive(Clone, Copy)]
-struct Sight {
-    alive: bool,
-    until: Instant,
-    /// Since when it was never seen alive.
-    dead_since: Option<Instant>,
-}
-
-/// For this long a node is believed to be as it was last seen.
-const BELIEF: Duration = Duration::from_millis(250);
-
-/// A node that was dead for this long does not come back; its notes may be removed. Longer than a node needs to
-/// find out that its lease was lost and to note everything anew.
-const BURIAL: Duration = Duration::from_secs(60);
-
-/// Names come from Redis: forget old ones rather than keep any number.
-const MANY: usize = 4096;
-
-impl Nodes {
-    /// Whether the node lives; `None` if that must be looked up.
-    pub(super) fn alive(&self, node: &str, now: Instant) -> Option<bool> {
-        self.seen.get(node).filter(|sight| now < sight.until).map(|sight| sight.alive)
-    }
-
-    /// Notes what was looked up: how long the node's lease still lasts, if it has one.
-    pub(super) fn saw(&mut self, node: &str, lease: Option<Duration>, now: Instant) {
-        if self.seen.len() >= MANY {
-            self.seen.retain(|_, sight| now < sight.until + BURIAL);
-        }
-        let before = self.seen.get(node).and_then(|sight| sight.dead_since);
-        let sight = match lease {
-            Some(left) => Sight { alive: true, until: now + left.min(BELIEF), dead_since: None },
-            None => Sight { alive: false, until: now + BELIEF, dead_since: Some(before.unwrap_or(now)) },
-        };
-        self.seen.insert(node.to_owned(), sight);
-    }
-
-    /// Whether the node was dead for long.
-    pub(super) fn buried(&self, node: &str, now: Instant) -> bool {
-        let since = self.seen.get(node).and_then(|sight| sight.dead_since);
-        since.is_some_and(|since| now.saturating_duration_since(since) >= BURIAL)
     }
 }
 
@@ -165,40 +158,40 @@ mod tests {
         roll.wish(&room("a"), &user, Wish::Absent);
         assert_eq!(roll.take_due(1), vec![(room("a"), vec![(user.clone(), Wish::Absent)])]);
         roll.removed(&room("a"), &user);
-        assert!(roll.take_due(1).is_empty());
+        assert_eq!(roll.take_due(1), vec![(room("a"), vec![])]);
+        assert_eq!(roll.take_emptied(), [room("a")]);
+        assert!(roll.take_due(1).is_empty() && !roll.knows(&room("a")));
     }
 
     #[test]
-    fn a_new_life_owes_no_absence() {
+    fn who_comes_back_keeps_the_channel_in_the_index() {
+        let (mut roll, user) = (Roll::default(), UserId::new("u").unwrap());
+        roll.wish(&room("a"), &user, present());
+        roll.indexed(&room("a"));
+        roll.wish(&room("a"), &user, Wish::Absent);
+        roll.removed(&room("a"), &user);
+        roll.wish(&room("a"), &user, present());
+        assert!(roll.take_emptied().is_empty() && roll.is_indexed(&room("a")));
+        roll.wish(&room("a"), &user, Wish::Absent);
+        roll.removed(&room("a"), &user);
+        assert_eq!(roll.take_emptied(), [room("a")]);
+        assert!(!roll.is_indexed(&room("a")));
+    }
+
+    #[test]
+    fn a_new_life_notes_everything_anew() {
         let (mut roll, user) = (Roll::default(), UserId::new("u").unwrap());
         roll.wish(&room("a"), &user, present());
         roll.wish(&room("b"), &user, Wish::Absent);
         assert_eq!(roll.entry(&room("a"), &user).as_deref(), Some("{}"));
         assert_eq!(roll.entry(&room("b"), &user), None);
+        roll.indexed(&room("a"));
         roll.begin_anew();
-        assert_eq!(roll.take_due(1), vec![(room("a"), vec![(user.clone(), present())])]);
-        assert_eq!(roll.channels.len(), 1);
-    }
-
-    #[test]
-    fn a_node_is_believed_briefly_and_never_past_its_lease() {
-        let (mut nodes, start) = (Nodes::default(), Instant::now());
-        assert_eq!(nodes.alive("a", start), None);
-        nodes.saw("a", Some(Duration::from_secs(9)), start);
-        nodes.saw("b", Some(Duration::from_millis(20)), start);
-        let later = start + Duration::from_millis(30);
-        assert_eq!((nodes.alive("a", later), nodes.alive("b", later)), (Some(true), None));
-        assert_eq!(nodes.alive("a", start + BELIEF), None);
-    }
-
-    #[test]
-    fn only_a_long_death_is_final() {
-        let (mut nodes, start) = (Nodes::default(), Instant::now());
-        nodes.saw("a", None, start);
-        nodes.saw("a", None, start + BURIAL / 2);
-        assert!(!nodes.buried("a", start + BURIAL / 2));
-        assert!(nodes.buried("a", start + BURIAL));
-        nodes.saw("a", Some(Duration::from_secs(9)), start + BURIAL);
-        assert!(!nodes.buried("a", start + BURIAL * 3));
+        assert!(!roll.is_indexed(&room("a")));
+        let mut due = roll.take_due(1);
+        due.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // What an earlier life noted is looked after there too.
+        let absent = (room("b"), vec![(user.clone(), Wish::Absent)]);
+        assert_eq!(due, vec![(room("a"), vec![(user.clone(), present())]), absent]);
     }
 }

@@ -4,15 +4,18 @@
 //! 1:<epoch>:<offset>:<nonce>:<previous>:<payload>     with a place in the stream
 //! 0:<payload>                                         ephemeral
 //! 2:<payload>                                         from node to node
+//! 3:+:<count>:<user>/<note>                           a user came; `-` instead of `+`: went
+//! 3:=:<count>:                                        so many users are there
 //! ```
 //!
 //! Numbers are decimal, without sign or leading zeros. The publish script writes the first form itself, from the numbers
-//! that it keeps as text.
+//! that it keeps as text; the scripts of presence write the last two.
 
 use bytes::Bytes;
 use proto::{Epoch, Nonce, Position, Step};
 
-use crate::Frame;
+use super::note;
+use crate::{Frame, PresenceNews};
 
 /// One message on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum Message {
     Frame(Frame),
     /// From node to node.
     Control(Bytes),
+    /// Who is there changed.
+    Presence(PresenceNews),
 }
 
 /// The text form of a message from node to node, as it is passed to PUBLISH.
@@ -54,6 +59,7 @@ pub fn decode(message: &Bytes) -> Option<Message> {
             };
             Some(Step { position, previous: Nonce(rest.number()?) })
         }
+        b"3" => return rest.news().map(Message::Presence),
         b"2" => return Some(Message::Control(message.slice(rest.at..))),
         _ => return None,
     };
@@ -89,12 +95,29 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Option<u64> {
         number(self.field()?)
     }
+
+    fn news(mut self) -> Option<PresenceNews> {
+        let change = self.field()?;
+        let count = self.number()?;
+        let rest = self.message.get(self.at..)?;
+        if change == b"=" {
+            return rest.is_empty().then_some(PresenceNews::Count(count));
+        }
+        let (user, note) = std::str::from_utf8(rest).ok()?.split_once('/')?;
+        let user = note::read(user, note)?;
+        match change {
+            b"+" => Some(PresenceNews::Joined { user, count }),
+            b"-" => Some(PresenceNews::Left { user, count }),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proto::{PresenceEntry, Profile, UserId};
 
     fn frame() -> impl Strategy<Value = Frame> {
         let step = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(e, offset, n, p)| {
@@ -104,10 +127,21 @@ mod tests {
             .prop_map(|(step, payload)| Frame { step, payload: payload.into() })
     }
 
+    /// As the scripts of presence write it.
+    fn telling(news: &PresenceNews) -> Bytes {
+        let user = |user: &PresenceEntry| format!("{}/{}", user.user, note::write(user).unwrap());
+        match news {
+            PresenceNews::Joined { user: entry, count } => format!("3:+:{count}:{}", user(entry)).into(),
+            PresenceNews::Left { user: entry, count } => format!("3:-:{count}:{}", user(entry)).into(),
+            PresenceNews::Count(count) => format!("3:=:{count}:").into(),
+        }
+    }
+
     fn written(message: &Message) -> Bytes {
         match message {
             Message::Frame(frame) => encode(frame),
             Message::Control(payload) => control(payload),
+            Message::Presence(news) => telling(news),
         }
     }
 
@@ -123,11 +157,35 @@ mod tests {
     }
 
     #[test]
+    fn news_name_who_came_or_went_or_only_the_number() {
+        let name = Some("Zoë: 1/2".to_owned());
+        let profile = Some(Profile::new(r#"{"a":1.50}"#).unwrap());
+        let user = PresenceEntry { user: UserId::new("auth0|a:b").unwrap(), name, profile };
+        let plain = PresenceEntry { user: user.user.clone(), name: None, profile: None };
+        for news in [
+            PresenceNews::Joined { user, count: 1 },
+            PresenceNews::Left { user: plain, count: 0 },
+            PresenceNews::Count(70_000),
+        ] {
+            assert_eq!(decode(&telling(&news)), Some(Message::Presence(news)));
+        }
+        assert_eq!(
+            decode(&Bytes::from_static(b"3:-:0:u/{}")).map(|news| written(&news)).unwrap(),
+            "3:-:0:u/{}"
+        );
+    }
+
+    #[test]
     fn what_is_not_canonical_is_refused() {
         for text in [
             "",
             "0",
             "4:x",
+            "3:=:1:x",
+            "3:*:1:u/{}",
+            "3:+:1:u",
+            "3:+:1:u {}/{}",
+            "3:+:x:u/{}",
             "1:1:1:1:",
             "1:1:1:1:x:",
             "1:01:1:1:1:",

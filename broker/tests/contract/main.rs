@@ -9,6 +9,7 @@
 mod control;
 mod history;
 mod ids;
+mod news;
 mod node;
 mod presence;
 mod streams;
@@ -74,6 +75,15 @@ macro_rules! contract {
                 what_was_handed_over_is_flushed,
                 a_node_with_its_subscriptions_in_force_is_healthy,
                 a_closed_node_hears_nothing_and_publishes_nothing,
+            }
+            news {
+                a_user_comes_once_and_leaves_once_over_all_nodes,
+                news_say_what_is_known_of_the_user,
+                many_changes_from_all_nodes_are_told_to_everybody_in_one_order,
+                who_is_on_a_node_that_closed_is_told_to_have_left_once,
+                who_is_on_a_node_that_vanished_is_told_to_have_left_once,
+                who_is_on_another_node_too_does_not_leave_with_a_node,
+                in_a_crowded_channel_only_the_number_is_told,
             }
             control {
                 every_subscribed_node_is_told_and_counted,

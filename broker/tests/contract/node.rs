@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use proto::{Channel, EventName, MessageId, Position, PresenceEntry, Publication, Step, Timestamp, UserId};
 use serde_json::value::RawValue;
 use switchboard_broker::{
-    Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, Publish, Retention, Sink,
+    Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, PresenceNews, Publish, Retention, Sink,
 };
 
 /// How long anything may take, with a loaded machine in mind.
@@ -31,6 +31,7 @@ pub(crate) struct Node {
 pub(crate) enum Event {
     Frame(String, Frame),
     Control(String, Bytes),
+    Presence(String, PresenceNews),
     Subscribed(Channel),
     Interrupted(Channel),
     Flush,
@@ -186,6 +187,10 @@ struct Recorder {
 impl Sink for Recorder {
     fn frame(&self, channel: &str, frame: Frame) {
         self.events.lock().push(Event::Frame(channel.to_owned(), frame));
+    }
+
+    fn presence(&self, channel: &str, news: PresenceNews) {
+        self.events.lock().push(Event::Presence(channel.to_owned(), news));
     }
 
     fn control(&self, channel: &str, payload: Bytes) {

@@ -23,7 +23,8 @@ pub(crate) struct World {
 
 enum Backend {
     Memory(Store),
-    Redis(RedisConfig),
+    /// By its URL.
+    Redis(String),
 }
 
 /// Nodes of one process.
@@ -99,7 +100,7 @@ fn with_user(url: &str) -> String {
 
 impl World {
     fn redis(url: &str) -> Self {
-        Self::new(Backend::Redis(RedisConfig::parse(url).unwrap()))
+        Self::new(Backend::Redis(url.to_owned()))
     }
 
     fn new(backend: Backend) -> Self {
@@ -112,9 +113,24 @@ impl World {
         let name = NodeId::new(format!("{}-{name}", self.name)).unwrap();
         let broker: Arc<dyn Broker> = match &self.backend {
             Backend::Memory(store) => Arc::new(MemoryBroker::new(store, name)),
-            Backend::Redis(config) => Arc::new(RedisBroker::connect(config.clone(), name).await.unwrap()),
+            Backend::Redis(url) => {
+                Arc::new(RedisBroker::connect(RedisConfig::parse(url).unwrap(), name).await.unwrap())
+            }
         };
         Node::new(broker)
+    }
+
+    /// The same world, where a channel may have so many users for each to be told by name.
+    pub(crate) fn with_presence_limit(&self, limit: u64) -> Self {
+        Self::new(match &self.backend {
+            Backend::Memory(_) => Backend::Memory(Store::with_presence_limit(limit)),
+            Backend::Redis(url) => {
+                // All nodes under one prefix must agree.
+                let more = format!("prefix={PREFIX}:limit&presenceLimit={limit}");
+                let separator = if url.contains('?') { '&' } else { '?' };
+                Backend::Redis(format!("{url}{separator}{more}"))
+            }
+        })
     }
 
     /// Two nodes, for most promises.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::Channel;
-use switchboard_broker::{Frame, Sink};
+use switchboard_broker::{Frame, PresenceNews, Sink};
 
 use Event::{Interrupted, Subscribed};
 
@@ -104,6 +104,10 @@ enum Last {
 impl Sink for Log {
     fn frame(&self, channel: &str, frame: Frame) {
         self.add(channel, Event::Frame(frame.step.unwrap().position.offset));
+    }
+
+    fn presence(&self, channel: &str, news: PresenceNews) {
+        panic!("nobody wrote {news:?} on {channel}");
     }
 
     fn control(&self, channel: &str, payload: Bytes) {

@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use switchboard_broker::{Frame, Sink};
+use switchboard_broker::{Frame, PresenceNews, Sink};
 use testkit::{Access, Options, Proxy, Standalone, until};
 
 use super::*;
@@ -198,6 +198,10 @@ impl Sink for Clumsy {
     fn frame(&self, channel: &str, frame: Frame) {
         assert!(self.panicked.swap(true, Ordering::Relaxed), "as it was told to");
         self.log.frame(channel, frame);
+    }
+
+    fn presence(&self, channel: &str, news: PresenceNews) {
+        self.log.presence(channel, news);
     }
 
     fn control(&self, channel: &str, payload: Bytes) {

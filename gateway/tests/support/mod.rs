@@ -147,6 +147,10 @@ pub fn token_for(user: &str, rooms: &[&str], lifetime: Duration, at: u64) -> Str
     minter.mint(&grant, at).unwrap()
 }
 
+pub fn is_news(frame: &Value) -> bool {
+    frame["type"] == "member_joined" || frame["type"] == "member_left"
+}
+
 pub struct Client(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
@@ -160,8 +164,24 @@ impl Client {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// The next frame.
+    /// The next frame that is no news of who comes and goes, which arrives whenever it does.
     pub async fn next(&mut self) -> Value {
+        loop {
+            let frame = self.any().await;
+            if !is_news(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame, which tells who came or went.
+    pub async fn news(&mut self) -> Value {
+        let frame = self.any().await;
+        assert!(is_news(&frame), "{frame}");
+        frame
+    }
+
+    async fn any(&mut self) -> Value {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),

@@ -210,6 +210,7 @@ impl Driver {
         // A copy: a slice would keep the whole read buffer alive for as long as somebody holds the message.
         match wire::decode(&Bytes::copy_from_slice(payload)) {
             Some(Message::Frame(frame)) => self.shared.sink.frame(channel.as_str(), frame),
+            Some(Message::Presence(news)) => self.shared.sink.presence(channel.as_str(), news),
             Some(Message::Control(payload)) => self.shared.sink.control(channel.as_str(), payload),
             None => {
                 warn!(%channel, "a message that no node wrote");
