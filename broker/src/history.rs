@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use proto::{Position, Step};
 
+use crate::chaos::{precedes, same};
+
 /// What to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryQuery {
@@ -67,14 +69,14 @@ impl History {
     }
 
     fn verdict(after: Position, own: Option<Position>, top: Position, next: Option<&Entry>) -> Continuity {
-        if after.offset > top.offset || own.is_some_and(|own| own != after) {
+        if after.offset > top.offset || own.is_some_and(|own| !same(own, after)) {
             return Continuity::Fork;
         }
         if after.offset == top.offset {
-            return if after == top { Continuity::Continuous } else { Continuity::Fork };
+            return if same(after, top) { Continuity::Continuous } else { Continuity::Fork };
         }
         match next {
-            Some(next) if after.precedes(&next.step) => Continuity::Continuous,
+            Some(next) if precedes(after, &next.step) => Continuity::Continuous,
             Some(next) if next.step.position.offset == after.offset + 1 => Continuity::Fork,
             _ => Continuity::Trimmed,
         }

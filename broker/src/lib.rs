@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 mod history;
 pub mod memory;
 mod presence;

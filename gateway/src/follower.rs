@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 
+use broker::chaos::{Detector, is_off, precedes, same};
 use broker::{Continuity, Entry, Frame, History};
 use bytes::Bytes;
 use proto::{GapReason, Nonce, Position, Step};
@@ -128,7 +129,7 @@ impl Follower {
     /// The stream's top, read when the follower stood at `asked`. Finds what was lost at the tail, where no later
     /// frame shows the hole.
     pub fn audit(&mut self, asked: Position, top: Position) {
-        if self.live_position() == Some(asked) && top != asked {
+        if self.live_position() == Some(asked) && !same(top, asked) {
             self.read(false);
         }
     }
@@ -140,7 +141,7 @@ impl Follower {
             return;
         };
         match (&self.state, self.position) {
-            (State::Live, Some(position)) if position.precedes(&step) => self.deliver(step, frame.payload),
+            (State::Live, Some(position)) if leads_to(position, &step) => self.deliver(step, frame.payload),
             (State::Live, Some(_)) if self.was_delivered(step.position) => {}
             (State::Live, _) => {
                 self.hold(step, frame.payload);
@@ -182,7 +183,7 @@ impl Follower {
         self.held_bytes = 0;
         for (step, payload) in held.into_iter().skip(mark) {
             match self.position {
-                Some(position) if self.held.is_empty() && position.precedes(&step) => {
+                Some(position) if self.held.is_empty() && leads_to(position, &step) => {
                     self.deliver(step, payload);
                 }
                 Some(position)
@@ -254,6 +255,9 @@ impl Follower {
             return false;
         };
         let Some(back) = position.offset.checked_sub(at.offset) else { return false };
+        if is_off(Detector::Chain) {
+            return true;
+        }
         let index = usize::try_from(back).ok().and_then(|back| self.delivered.len().checked_sub(back + 1));
         index.and_then(|index| self.delivered.get(index)) == Some(&at.nonce)
     }
@@ -283,6 +287,14 @@ impl Follower {
         let after = if back { self.oldest_remembered() } else { self.position };
         self.outputs.push_back(Output::Read(Read { ticket: self.ticket, after }));
     }
+}
+
+/// Whether this step is the next to deliver.
+fn leads_to(position: Position, step: &Step) -> bool {
+    let over_a_hole = is_off(Detector::Hole)
+        && step.position.epoch == position.epoch
+        && step.position.offset > position.offset;
+    precedes(position, step) || over_a_hole
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use broker::chaos::{Detector, is_off, loses_one};
 use broker::{Broker, Frame, History, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -321,6 +322,9 @@ impl Hub {
 
 impl Sink for Hub {
     fn frame(&self, channel: &str, frame: Frame) {
+        if loses_one() {
+            return;
+        }
         if let Some(entry) = self.shard(channel).get_mut(channel) {
             let at = entry.follower.position();
             entry.follower.frame(frame);
@@ -343,6 +347,9 @@ impl Sink for Hub {
         for channel in channels {
             if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
                 let at = entry.follower.position();
+                if is_off(Detector::Interruption) && at.is_some() {
+                    continue;
+                }
                 entry.follower.subscribed();
                 self.run(entry, at);
             }
@@ -351,6 +358,9 @@ impl Sink for Hub {
 
     fn interrupted(&self, channels: &[Channel]) {
         self.metrics.interrupted.inc_by(channels.len() as u64);
+        if is_off(Detector::Interruption) {
+            return;
+        }
         for channel in channels {
             if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {
                 entry.follower.interrupted();

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "chaos")]
+mod chaos;
 mod config;
 mod connection;
 mod door;
@@ -46,6 +48,8 @@ use prometheus::Registry;
 use proto::{ChannelRules, NodeId};
 use tokio_util::task::AbortOnDropHandle;
 
+#[cfg(feature = "chaos")]
+pub use chaos::{CHAOS, set_switches};
 pub use config::{GatewayConfig, OPTIONS};
 pub use endpoint::{Endpoint, Framing, Origins, Protocol};
 

@@ -15,7 +15,10 @@ use switchboard_gateway::{Gateway, GatewayConfig, OPTIONS, broker_report};
 const PROGRAM: Program = Program {
     name: "gateway",
     about: "Holds the connections of clients, and gives each what is published in its channels.",
+    #[cfg(not(feature = "chaos"))]
     options: &[OPTIONS, AUTH, CHANNELS, OF_FANOUT],
+    #[cfg(feature = "chaos")]
+    options: &[OPTIONS, AUTH, CHANNELS, OF_FANOUT, switchboard_gateway::CHAOS],
 };
 
 struct Config {
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
 
 impl Config {
     fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
+        #[cfg(feature = "chaos")]
+        switchboard_gateway::set_switches(loaded)?;
         let redis = CommonConfig::from_options(loaded)?.redis;
         let mistake = |message: String| OptionsError::Invalid(vec![loaded.mistake("redis", message)]);
         let url = redis.ok_or_else(|| {
