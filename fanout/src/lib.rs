@@ -11,6 +11,7 @@ mod api;
 mod caller;
 mod config;
 mod docs;
+mod enrich;
 mod hook;
 mod intake;
 mod mapping;

@@ -6,12 +6,15 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::routing::post;
+use axum::{Json, Router};
 use broker::redis::{RedisBroker, RedisConfig};
 use broker::{Broker, HistoryQuery};
 use proto::{Channel, NodeId, Publication};
 use serde_json::{Value, json};
-use support::providers::{TWILIO_TOKEN, call, now, telnyx, telnyx_key};
+use support::providers::{TWILIO_TOKEN, call, now, telnyx, telnyx_key, twilio};
 use support::running::{Running, fanout};
+use tokio::net::TcpListener;
 
 fn example(name: &str) -> String {
     format!("{}/../deploy/examples/{name}.toml", env!("CARGO_MANIFEST_DIR"))
@@ -45,7 +48,7 @@ async fn every_example_is_right() {
             tried.insert(path.file_stem().unwrap().to_str().unwrap().to_owned());
         }
     }
-    for name in ["care", "chat", "dialer", "tango"] {
+    for name in ["care", "chat", "crm", "dialer", "tango"] {
         assert!(tried.contains(name), "{name}");
     }
 }
@@ -87,4 +90,84 @@ async fn the_dialer_hears_of_each_call_of_telnyx_once() {
     let expected: Vec<_> = names.iter().map(|(_, name)| ((*name).to_owned(), payload.clone())).collect();
     assert_eq!(stored(&url, "default/a/").await, expected);
     assert_eq!((one.stop().await, two.stop().await), (Some(0), Some(0)));
+}
+
+const ACME: &str = "9c1a5e0c-7a31-4a47-9a53-2f1f2ad4b001";
+const GLOBEX: &str = "0f7a6d2e-3f6b-4a0e-8a8e-5a3c1b2d4e02";
+
+/// The application: knows one number and some people, and does not answer about others.
+async fn application() -> String {
+    let asked = async |Json(question): Json<Value>| match question["from"].as_str() {
+        Some("+1001") => {
+            Json(json!({"callerName": "Ann", "contactName": "Ann", "leadId": 7, "contactId": "c1"}))
+        }
+        Some("+1002") => Json(json!({"organizationId": GLOBEX})),
+        _ => std::future::pending().await,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/enrich", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/enrich", post(asked))).await });
+    url
+}
+
+/// Takes the time out of a message, which differs from run to run.
+fn without_time((event, mut data): (String, Value)) -> (String, Value) {
+    let time = data.as_object_mut().unwrap().remove("timestamp").unwrap();
+    let time = time.as_str().unwrap().to_owned();
+    assert!(time.len() == 24 && time.ends_with('Z') && time.contains('T'), "ISO 8601: {time}");
+    (event, data)
+}
+
+#[tokio::test]
+async fn each_organisation_of_the_crm_hears_of_what_comes_to_its_numbers() {
+    let redis = testkit::Standalone::start(testkit::Options::default()).await.unwrap();
+    let (url, file, application) = (redis.url(), example("crm"), application().await);
+    let numbers = json!({"+15550001": ACME}).to_string();
+    let variables = [
+        ("TWILIO_AUTH_TOKEN", TWILIO_TOKEN),
+        ("CRM_NUMBERS", &numbers),
+        ("CRM_ENRICH_URL", &application),
+        ("SWITCHBOARD_FANOUT_PUBLIC_URL", "https://hooks.example.com"),
+    ];
+    let fanout = Running::start(&url, &["--config", &file], &variables).await;
+    let receive = async |path: &str, fields: &[(&str, &str)]| {
+        let (status, text) = fanout.call(twilio("https://hooks.example.com", path, fields)).await;
+        assert_eq!((status, text.contains("<Response/>")), (200, true), "{text}");
+    };
+    let sms = async |sid, from, to, body| {
+        receive("/webhook/sms", &[("MessageSid", sid), ("From", from), ("To", to), ("Body", body)]).await;
+    };
+    let voice = async |sid, from, to, status| {
+        receive("/webhook/voice", &[("CallSid", sid), ("From", from), ("To", to), ("CallStatus", status)])
+            .await;
+    };
+    sms("SM1", "+1001", "+15550001", "Tom & Jerry <img src=x onerror=alert(1)>say hi").await;
+    sms("SM1", "+1001", "+15550001", "Tom & Jerry <img src=x onerror=alert(1)>say hi").await;
+    sms("SM2", "+1002", "+15550002", "to the other organisation").await;
+    // The application never answers about this one, and nobody knows that number.
+    sms("SM3", "+1003", "+15550003", "to nobody").await;
+    voice("CA1", "+1003", "+15550001", "ringing").await;
+    voice("CA1", "+1003", "+15550001", "completed").await;
+
+    let acme: Vec<_> =
+        stored(&url, &format!("{ACME}/r/org:{ACME}")).await.into_iter().map(without_time).collect();
+    let sms = json!({"messageSid": "SM1", "from": "+1001", "to": "+15550001", "body": "Tom & Jerry say hi",
+        "contactName": "Ann", "leadId": 7, "contactId": "c1"});
+    let call = json!({"callSid": "CA1", "from": "+1003", "to": "+15550001", "callerName": null, "leadId": null,
+        "contactId": null});
+    assert_eq!(acme, [("incoming-sms".to_owned(), sms), ("incoming-call".to_owned(), call)]);
+    let globex = stored(&url, &format!("{GLOBEX}/r/org:{GLOBEX}")).await;
+    assert_eq!((globex.len(), &globex[0].1["body"]), (1, &json!("to the other organisation")));
+
+    let forged = twilio("https://elsewhere.example", "/webhook/sms", &[("MessageSid", "SM9")]);
+    assert_eq!(fanout.call(forged).await.0, 401);
+    let metrics = fanout.get("/metrics").await.1;
+    for line in [
+        r#"fanout_webhook_enrichments_total{result="failed",webhook="voice"} 1"#,
+        r#"fanout_webhook_requests_total{result="ignored",webhook="voice"} 1"#,
+        r#"fanout_webhook_requests_total{result="duplicate",webhook="sms"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert_eq!(fanout.stop().await, Some(0));
 }

@@ -188,6 +188,56 @@ async fn an_answer_in_the_providers_own_form_is_given_whatever_happens_behind() 
     failing.call(forged).await.problem(401, "not_authenticated");
 }
 
+/// An application that answers as told, and how to ask it.
+async fn application(status: u16, body: String) -> String {
+    let status = http::StatusCode::from_u16(status).unwrap();
+    let answer = axum::routing::post(async move || (status, body));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/", answer)).await });
+    format!("enrich = {{ url = \"{url}\", body = {{ from = \"$body.From\" }}, allow_private = true }}")
+}
+
+#[tokio::test]
+async fn what_the_application_says_is_used_and_what_it_does_not_say_is_null() {
+    let asking = TWILIO.replace("from = \"$body.From\"", "from = \"$answer.name ?? null\"");
+    for (status, body, expected) in [
+        (200, r#"{"name":"Ann"}"#.to_owned(), json!("Ann")),
+        (200, r#"{"name":null}"#.to_owned(), json!(null)),
+        (200, "no JSON".to_owned(), json!(null)),
+        (200, format!("\"{}\"", "x".repeat(65 * 1024)), json!(null)),
+        (302, String::new(), json!(null)),
+        (404, String::new(), json!(null)),
+        (500, r#"{"name":"Ann"}"#.to_owned(), json!(null)),
+    ] {
+        let enrich = application(status, body).await;
+        let api = api(&format!("{asking}{enrich}"), Behaviour::Works);
+        let fields = [("MessageSid", "SM1"), ("To", "1"), ("From", "2"), ("Body", "3")];
+        assert!(is_twiml(&api.call(sms(&fields)).await));
+        let data: serde_json::Value = serde_json::from_str(&api.stored()[0].2).unwrap();
+        assert_eq!(data["from"], expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_keeps_failing_is_asked_no_more_for_a_while() {
+    let enrich = application(500, String::new()).await;
+    let api = api(&format!("{TWILIO}{enrich}"), Behaviour::Works);
+    for number in 0..8 {
+        let sid = format!("SM{number}");
+        let fields = [("MessageSid", sid.as_str()), ("To", "1"), ("From", "2"), ("Body", "3")];
+        assert!(is_twiml(&api.call(sms(&fields)).await));
+    }
+    assert_eq!(api.stored().len(), 8, "the messages go out all the same");
+    assert_eq!(
+        api.metric("fanout_webhook_enrichments_total"),
+        [
+            r#"fanout_webhook_enrichments_total{result="failed",webhook="sms"} 5"#,
+            r#"fanout_webhook_enrichments_total{result="skipped",webhook="sms"} 3"#,
+        ]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_one_provider_leaves_room_for_the_others() {
     let api = api(&format!("{TWILIO}{TELNYX}"), Behaviour::Works);
@@ -249,6 +299,27 @@ fn a_mistake_is_told_by_its_key() {
         let message = mistake(from, to);
         assert!(message.contains(told), "{to}: {message}");
         assert!(!message.contains("hunter2"), "{message}");
+    }
+    let enriched = |written: &str| {
+        let table = format!("{}\nenrich = {written}\n", TWILIO.replace("tenant = \"acme\"", ""));
+        read(&table).unwrap_err()
+    };
+    for (written, told) in [
+        ("{ body = 1 }", "webhooks[0].enrich: needs exactly one of url and env"),
+        ("{ url = \"ftp://a\", body = 1 }", "webhooks[0].enrich.url: must be an http or https address"),
+        (
+            "{ url = \"http://10.0.0.1\", body = 1 }",
+            "webhooks[0].enrich.url: leads to an address that may not",
+        ),
+        ("{ url = \"http://a\", body = 1, timeout = \"3s\" }", "webhooks[0].enrich.timeout: must be"),
+        ("{ url = \"http://a\", body = \"$x\" }", "webhooks[0].enrich.body: there is no $x here"),
+        (
+            "{ env = \"UNSET\", body = 1 }\nlookup = { key = \"$body.To\" }",
+            "webhooks[0].lookup: needs exactly one",
+        ),
+    ] {
+        let message = enriched(written);
+        assert!(message.contains(told), "{written}: {message}");
     }
     let twice = TELNYX.replace("name = \"telnyx\"\n", "");
     assert!(

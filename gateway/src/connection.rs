@@ -103,8 +103,8 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Runs the connection to its end.
-    pub(crate) async fn run(mut self, handshake: Handshake) {
+    /// Runs the connection to its end. By reference, since a future that owns it would hold it twice.
+    pub(crate) async fn run(&mut self, handshake: Handshake) {
         self.node.metrics.connections.inc();
         self.node.metrics.opened.inc();
         self.session.opened(handshake, metrics::now());

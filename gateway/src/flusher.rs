@@ -60,6 +60,8 @@ impl Flusher {
         let mut peers = Vec::new();
         loop {
             lane.wake.notified().await;
+            // A woken task runs next, but others that are ready may have more to give to the same sockets.
+            task::yield_now().await;
             std::mem::swap(&mut peers, &mut *lane.waiting.lock());
             for (index, peer) in peers.drain(..).enumerate() {
                 if index % TURN == TURN - 1 {

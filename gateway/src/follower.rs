@@ -105,7 +105,12 @@ impl Follower {
 
     /// What to do next.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.delivered.is_empty() {
+            // Many channels, such as those of users, are hardly ever published to.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The subscription is in force.

@@ -11,6 +11,7 @@ use axum::http::header::{
 };
 use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use chassis::listener::ConnectionGuard;
 use chassis::problem::Problem;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -57,11 +58,15 @@ impl Door {
         let parts = upgrade.await.ok().map(Upgraded::downcast::<TokioIo<TcpStream>>);
         // Either the client is gone, or the listener hands out something else than sockets.
         let Some(Ok(parts)) = parts else { return };
+        // A copy, since the buffer that it was read into is large and would stay as long as the connection.
+        let early = Bytes::copy_from_slice(&parts.read_buf);
+        drop(parts.read_buf);
         let stream = Arc::new(parts.io.into_inner());
         let outbound = Outbound::new(Arc::clone(&stream), self.terms.endpoint.queue_bytes);
         let peer = Arc::new(self.peer(outbound));
-        let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, parts.read_buf).await;
-        Connection::new(self.node, self.terms, peer, socket, guard).run(handshake).await;
+        let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, early).await;
+        let mut connection = Connection::new(self.node, self.terms, peer, socket, guard);
+        connection.run(handshake).await;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::endpoint::Endpoint;
 use crate::peer::Peer;
 
 /// How much is read from a socket at once. What clients send is small, and each connection holds such a buffer.
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER: usize = 512;
 
 /// See the module's documentation.
 pub(crate) struct WebSocket {

@@ -39,7 +39,7 @@ pub async fn run(
             progress.set_message(format!("round {round} of {rounds}: {}", name(*subject)));
             let target = match subject {
                 Some(writes) => Target::floor(loadtest, *writes, server.server_cpus.as_deref())?,
-                None => server.target(server.via.unwrap_or(scenario.usual_way_in())).await?,
+                None => server.target(server.via).await?,
             };
             let mut found = scenario
                 .measure(&target)

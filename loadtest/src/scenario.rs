@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use crate::floor::Writes;
 use crate::measurement::Measurement;
-use crate::publisher::Via;
 use crate::target::Target;
 
 /// One of the scenarios, with its options.
@@ -34,15 +33,6 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// How messages go in where nobody says otherwise.
-    #[must_use]
-    pub fn usual_way_in(&self) -> Via {
-        match self {
-            Self::Users(_) => Via::Http,
-            Self::Idle(_) | Self::Fanout(_) | Self::Churn(_) => Via::Ws,
-        }
-    }
-
     /// The floors that it is compared with. Joining differs only where
     /// several messages are published to one room.
     #[must_use]

@@ -51,9 +51,9 @@ pub struct ServerOptions {
     /// A process of the attached server: its time and memory are measured.
     #[arg(long, global = true)]
     pub pid: Vec<u32>,
-    /// How messages go in: by default over HTTP for users, else WebSocket.
-    #[arg(long, value_enum, global = true)]
-    pub via: Option<Via>,
+    /// How messages go in. Over WebSocket the rooms must allow everyone to publish.
+    #[arg(long, value_enum, default_value = "http", global = true)]
+    pub via: Via,
     /// The tenant that the tokens name; without it they name none.
     #[arg(long, global = true)]
     pub tenant: Option<String>,

@@ -1,6 +1,7 @@
 //! From a table of the configuration to a webhook that can be served.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::options::{Loaded, Mistake, OptionsError};
@@ -11,8 +12,10 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::event::Fact;
 use super::gate::Gate;
+use super::lookup::Lookup;
 use super::written::{self, EncodingName, Exception, HashName, SchemeName, Table};
-use super::{Choice, Hook};
+use super::{Choice, Enrichment, Hook};
+use crate::enrich::{Enricher, Range};
 use crate::mapping::{self, Mapping, Wrong, template};
 use crate::webhook::{
     Bearer, Encoding, Hash, Rotation, Scheme, SignedBody, SignedBodyConfig, StandardWebhooks, Stripe, Telnyx,
@@ -25,6 +28,10 @@ const MAX_BODY: usize = 64 * 1024;
 const LARGEST_BODY: usize = 1024 * 1024;
 /// How many webhooks of one provider are worked on at a time where the table does not say otherwise.
 const MAX_IN_FLIGHT: usize = 64;
+/// How long the application may take where the table does not say otherwise.
+const ENRICH_WITHIN: Duration = Duration::from_secs(1);
+/// How long it can be given at most, so that there is time left to publish.
+const LONGEST_ENRICHMENT: Duration = Duration::from_millis(1500);
 
 /// Compiles all tables. All mistakes are told at once.
 pub(super) fn compile(
@@ -84,6 +91,15 @@ fn hook(key: &str, table: &Table, public_url: &str, tenant: &Tenant) -> Result<H
         gate: Gate::new(max_in_flight),
         id,
         tenant: tenant.clone(),
+        lookup: table
+            .lookup
+            .as_ref()
+            .map(|written| Lookup::compile(&format!("{key}.lookup"), written))
+            .transpose()?,
+        enrichment: match &table.enrich {
+            Some(written) => enrichment(&format!("{key}.enrich"), written)?,
+            None => None,
+        },
         choice: choice(key, table)?,
         answer: answer(key, table.answer.as_ref())?,
     })
@@ -165,6 +181,28 @@ fn signed_body(
         content: written.content.clone().unwrap_or_else(|| "{body}".to_owned()),
         timestamp,
     })
+}
+
+/// An address that is in a variable which is not set is none.
+fn enrichment(key: &str, written: &written::Enrich) -> Result<Option<Enrichment>, Wrong> {
+    let wrong = |field: &str, message: &str| (format!("{key}.{field}"), message.to_owned());
+    let (field, url) = match (&written.url, &written.env) {
+        (Some(url), None) => ("url", url.clone()),
+        (None, Some(name)) => ("env", std::env::var(name).unwrap_or_default()),
+        _ => return Err((key.to_owned(), "needs exactly one of url and env".to_owned())),
+    };
+    let body = template(&format!("{key}.body"), &written.body)?;
+    let timeout = written.timeout.map_or(ENRICH_WITHIN, Into::into);
+    if timeout.is_zero() || timeout > LONGEST_ENRICHMENT {
+        return Err(wrong("timeout", "must be between 1ms and 1500ms: providers wait 2s for their answer"));
+    }
+    if url.is_empty() && field == "env" {
+        return Ok(None);
+    }
+    let range = if written.allow_private { Range::Private } else { Range::Public };
+    let enricher = Enricher::new(&url, written.token.clone(), timeout, range)
+        .map_err(|error| wrong(field, &error.to_string()))?;
+    Ok(Some(Enrichment { enricher, question: body }))
 }
 
 /// The one mapping of a table without `events`, or one for each type.

@@ -9,6 +9,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGaugeVec,
+    enrichments: IntCounterVec,
 }
 
 impl Metrics {
@@ -22,14 +23,20 @@ impl Metrics {
         )
         .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0]);
         let in_flight = Opts::new("fanout_webhook_inflight", "Webhooks being read, waiting or worked on");
+        let enrichments = Opts::new(
+            "fanout_webhook_enrichments_total",
+            "Questions to the application about webhooks, by how they ended",
+        );
         let metrics = Self {
             requests: IntCounterVec::new(requests, &["webhook", "result"])?,
             duration: HistogramVec::new(duration, &["webhook"])?,
             in_flight: IntGaugeVec::new(in_flight, &["webhook"])?,
+            enrichments: IntCounterVec::new(enrichments, &["webhook", "result"])?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.enrichments.clone()))?;
         Ok(metrics)
     }
 
@@ -38,6 +45,11 @@ impl Metrics {
         let inside = self.in_flight.with_label_values(&[webhook]);
         inside.inc();
         Inside(inside)
+    }
+
+    /// Counts the end of a question to the application.
+    pub(crate) fn enriched(&self, webhook: &str, result: &str) {
+        self.enrichments.with_label_values(&[webhook, result]).inc();
     }
 
     /// Counts the end of a webhook.

@@ -1,14 +1,16 @@
 //! Webhooks of providers, as the configuration describes them.
 //!
 //! A webhook passes, in this order: a place at its provider's own gate, the limit of the body, the signature over the raw
-//! bytes, its age, the form of the body, the mapping to a message, and one publish that deduplicates and stores. Only
+//! bytes, its age, the form of the body, what is looked up or asked about it, the mapping to a message, and one publish that deduplicates and stores. Only
 //! then it is answered with 2xx. What is refused before that changes nothing.
 
 mod answer;
 mod body;
+mod clean;
 mod compile;
 mod event;
 mod gate;
+mod lookup;
 mod metrics;
 mod written;
 
@@ -32,7 +34,9 @@ use self::answer::Answer;
 use self::body::BodyKind;
 use self::event::{Event, Fact, Signed, SignedParts};
 use self::gate::{Full, Gate};
+use self::lookup::Lookup;
 use crate::api::{Api, now};
+use crate::enrich::{Asked, Enricher};
 use crate::intake::{header, read_body_within};
 use crate::mapping::{self, Mapping, Unmapped};
 use crate::problem::Problem;
@@ -49,7 +53,8 @@ pub(crate) const WEBHOOKS: OptionSpec = OptionSpec {
     help: "Webhooks of providers: tables with `path`, `scheme` (`telnyx`, `twilio`, `standard`, `stripe`, `github`, \
            `hmac` or `bearer`), `secret`, and the templates of what is published: `to`, `event`, `data`, `tenant`, or \
            `type` and `events` to choose an event by. More: `previous_secret`, `tolerance`, `signature`, `id`, `body` \
-           (`json` or `form`), `max_body`, `max_in_flight`, `ephemeral`, `answer`, `name`.",
+           (`json` or `form`), `lookup` (a table), `enrich` (a call-out), `max_body`, `max_in_flight`, \
+           `ephemeral`, `answer`, `name`.",
 };
 
 /// Within this time the provider has its answer: Telnyx gives up after 2 s.
@@ -81,8 +86,17 @@ struct Hook {
     id: Option<Template<Signed>>,
     /// The tenant where the mapping names none.
     tenant: Tenant,
+    lookup: Option<Lookup>,
+    enrichment: Option<Enrichment>,
     choice: Choice,
     answer: Answer,
+}
+
+/// What the application is asked about a webhook.
+#[derive(Debug)]
+struct Enrichment {
+    enricher: Enricher,
+    question: Template<Fact>,
 }
 
 /// Which message a webhook becomes.
@@ -216,10 +230,14 @@ impl Hook {
             .body
             .read(body)
             .ok_or_else(|| Refusal::malformed("", format!("the body is not {}", self.body.name())))?;
-        let event = Event { body: &text, now };
+        let event = Event { body: &text, found: None, answer: None, now };
         let Some(mapping) = self.choice.of(&event).map_err(|missing| self.unmapped(missing.into()))? else {
             return Ok(Taken::Ignored);
         };
+        let found = self.lookup.as_ref().and_then(|lookup| lookup.find(&event));
+        let event = Event { found, ..event };
+        let answer = self.enrich(api, &event).await;
+        let event = Event { answer: answer.as_deref(), ..event };
         let mut order = mapping
             .order(&event, &self.tenant, api.publisher.rules())
             .map_err(|unmapped| self.unmapped(unmapped))?;
@@ -237,6 +255,19 @@ impl Hook {
             }
         }
         Ok(taken)
+    }
+
+    /// What the application says about a webhook, if it is to be asked and answers in time.
+    async fn enrich(&self, api: &Api, event: &Event<'_>) -> Option<String> {
+        let Enrichment { enricher, question } = self.enrichment.as_ref()?;
+        let asked = enricher.ask(question.render(event)?).await;
+        let (result, answer) = match asked {
+            Asked::Answered(answer) => ("answered", answer),
+            Asked::Failed => ("failed", None),
+            Asked::Skipped => ("skipped", None),
+        };
+        api.hook_metrics.enriched(&self.name, result);
+        answer
     }
 
     /// The address that the provider called.

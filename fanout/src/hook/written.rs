@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chassis::options::{ByteSize, HumanDuration, Secret};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body::BodyKind;
 
@@ -32,6 +32,8 @@ pub(super) struct Table {
     #[serde(default)]
     pub(super) ephemeral: bool,
     pub(super) events: Option<BTreeMap<String, Value>>,
+    pub(super) lookup: Option<Lookup>,
+    pub(super) enrich: Option<Enrich>,
     pub(super) answer: Option<Answer>,
 }
 
@@ -140,6 +142,29 @@ impl Exception {
     pub(super) fn part(&self, name: &str) -> Option<&Value> {
         part(name, [&self.tenant, &self.to, &self.event, &self.data])
     }
+}
+
+/// `lookup = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lookup {
+    pub(super) key: Value,
+    pub(super) table: Option<Map<String, Value>>,
+    pub(super) env: Option<String>,
+    pub(super) file: Option<String>,
+}
+
+/// `enrich = { … }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Enrich {
+    pub(super) url: Option<String>,
+    pub(super) env: Option<String>,
+    pub(super) token: Option<Secret>,
+    pub(super) body: Value,
+    pub(super) timeout: Option<HumanDuration>,
+    #[serde(default)]
+    pub(super) allow_private: bool,
 }
 
 /// `answer = { … }`.

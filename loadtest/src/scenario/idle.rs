@@ -33,8 +33,6 @@ pub struct Idle {
 impl Idle {
     pub(super) async fn measure(&self, target: &Target) -> Result<Measurement> {
         let (clock, buffer) = (Clock::start(), SharedBuffer::default());
-        let mut publisher =
-            Publisher::open(target.via, &target.publish, &target.mint.token("publisher")?, &buffer).await?;
         let mut seats = Vec::with_capacity(self.connections);
         for index in 0..self.connections {
             let room = index % self.rooms;
@@ -68,6 +66,9 @@ impl Idle {
             found.set_sum(Figure::IdleCpuPercent, &spent, 100.0 / waited);
         }
 
+        // Not before it is needed: a server gives a connection that says nothing no time.
+        let token = target.mint.token("publisher")?;
+        let mut publisher = Publisher::open(target.via, &target.publish, &token, &buffer).await?;
         for room in 0..self.rooms {
             let mark = Mark { seq: room as u64, published: clock.now() };
             publisher.publish(&To::Room(format!("idle-{room}")), &[mark], 64).await?;
