@@ -36,8 +36,8 @@ pub(crate) struct Api {
 
 /// Why one message is not in all of its channels, and those that have it all the same.
 #[derive(Debug)]
-struct Failure {
-    refusal: Refusal,
+pub(crate) struct Failure {
+    pub(crate) refusal: Refusal,
     results: Vec<Receipt>,
 }
 
@@ -49,7 +49,7 @@ impl From<Refusal> for Failure {
 
 impl Failure {
     /// What the caller is told. `within` is where the message stands in the body: a JSON pointer.
-    fn problem(self, within: &str) -> Problem {
+    pub(crate) fn problem(self, within: &str) -> Problem {
         Problem::of(&self.refusal, within).with_results(self.results)
     }
 }
@@ -128,7 +128,7 @@ pub(crate) async fn no_such_method() -> Problem {
 
 impl Api {
     /// Takes a place among the calls in flight for as long as what is returned lives. Nobody waits for one.
-    fn enter(&self) -> Result<(SemaphorePermit<'_>, InFlight), Refusal> {
+    pub(crate) fn enter(&self) -> Result<(SemaphorePermit<'_>, InFlight), Refusal> {
         let place = self.in_flight.try_acquire().map_err(|_| Refusal::Busy)?;
         Ok((place, self.metrics.enter()))
     }
@@ -177,23 +177,25 @@ impl Api {
     /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
     async fn take_in(&self, request: Request) -> Result<(Caller, HeaderMap, Bytes), Refusal> {
         let (head, body) = request.into_parts();
-        let caller = self.callers.identify(bearer(&head.headers)?, &self.config, now()).await?;
+        let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
+        caller.may_publish(&self.config)?;
         require_json(&head.headers)?;
         Ok((caller, head.headers, read_body(body, self.config.max_body).await?))
     }
 
     fn check(&self, caller: &Caller, message: PublishRequest) -> Result<Order, Refusal> {
-        let tenant = caller.tenant_of(message.tenant.as_deref())?;
+        let tenant = caller.tenant_of(message.tenant.as_deref(), &self.config)?;
         Order::check(message, &tenant, self.publisher.rules())
     }
 
-    async fn carry_out<'a>(&self, caller: &Caller, orders: &'a [Order]) -> Vec<Outcome<'a>> {
+    /// Publishes what was checked, within the time for it.
+    pub(crate) async fn carry_out<'a>(&self, caller: &Caller, orders: &'a [Order]) -> Vec<Outcome<'a>> {
         let deadline = Instant::now() + self.config.publish_timeout;
         self.publisher.publish(&caller.publisher, orders, now(), deadline).await
     }
 
     /// One message is published when it is in all of its channels.
-    fn settle(&self, outcome: Outcome<'_>) -> Result<Vec<Receipt>, Failure> {
+    pub(crate) fn settle(&self, outcome: Outcome<'_>) -> Result<Vec<Receipt>, Failure> {
         let mut results = Vec::with_capacity(outcome.len());
         let mut first = None;
         for (channel, result) in outcome {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chassis::auth::{ApiKey, ApiKeys, Identity, Scopes, Tenants, Verifier};
-use proto::{Tenant, Timestamp};
+use proto::{Tenant, Timestamp, UserId};
+use serde_json::{Map, Value};
 
 use crate::config::FanoutConfig;
 use crate::refusal::{Refusal, at};
@@ -15,19 +16,30 @@ pub struct Callers {
     keys: Arc<ApiKeys>,
 }
 
-/// A caller that may publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A caller whose credential was found good.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Caller {
     /// Separates callers that may choose the same message ids.
     pub(crate) publisher: String,
-    /// Where they may publish to.
-    reach: Reach,
+    /// What the credential allows.
+    pub(crate) scopes: Scopes,
+    /// Whose token it is; none for an API key.
+    pub(crate) user: Option<User>,
+    tenants: Reach,
+}
+
+/// The user that a token names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) name: Option<String>,
+    /// All claims of the token.
+    pub(crate) claims: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reach {
     Own(Tenant),
-    Any { own: Tenant },
     Listed(Tenants),
 }
 
@@ -37,65 +49,66 @@ impl Callers {
         Self { tokens, keys }
     }
 
-    /// Who presents this credential, if they may publish at all.
-    pub(crate) async fn identify(
-        &self,
-        credential: &str,
-        config: &FanoutConfig,
-        now: Timestamp,
-    ) -> Result<Caller, Refusal> {
+    /// Who presents this credential.
+    pub(crate) async fn identify(&self, credential: &str, now: Timestamp) -> Result<Caller, Refusal> {
         if ApiKeys::looks_like_one(credential) {
-            let key = self.keys.find(credential).map_err(|_| Refusal::UnknownApiKey)?;
-            may_publish(&key.scopes, config)?;
-            Ok(Caller::with_key(key, config))
+            Ok(self.keys.find(credential).map_err(|_| Refusal::UnknownApiKey)?.into())
         } else {
-            let identity = self.tokens.verify_or_refresh(credential, now.0 / 1000).await?;
-            may_publish(&identity.scopes, config)?;
-            Ok(Caller::with_token(identity, config))
+            Ok(self.tokens.verify_or_refresh(credential, now.0 / 1000).await?.into())
         }
     }
 }
 
-fn may_publish(scopes: &Scopes, config: &FanoutConfig) -> Result<(), Refusal> {
-    if scopes.has(&config.publish_scope) || scopes.has(&config.any_tenant_scope) {
-        Ok(())
-    } else {
-        Err(Refusal::Forbidden("the credential does not have the scope for publishing"))
+impl From<&ApiKey> for Caller {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            publisher: format!("key:{}", key.id),
+            scopes: key.scopes.clone(),
+            user: None,
+            tenants: Reach::Listed(key.tenants.clone()),
+        }
+    }
+}
+
+impl From<Identity> for Caller {
+    fn from(identity: Identity) -> Self {
+        Self {
+            // A slash is in no name, so no two callers share this text.
+            publisher: format!("token:{}/{}", identity.tenant, identity.user),
+            scopes: identity.scopes,
+            user: Some(User { id: identity.user, name: identity.name, claims: identity.claims }),
+            tenants: Reach::Own(identity.tenant),
+        }
     }
 }
 
 impl Caller {
-    fn with_key(key: &ApiKey, config: &FanoutConfig) -> Self {
-        let reach = if key.scopes.has(&config.any_tenant_scope) {
-            Reach::Any { own: key.tenants.own().clone() }
+    /// Refuses a caller that may not publish at all.
+    pub(crate) fn may_publish(&self, config: &FanoutConfig) -> Result<(), Refusal> {
+        if self.scopes.has(&config.publish_scope) || self.scopes.has(&config.any_tenant_scope) {
+            Ok(())
         } else {
-            Reach::Listed(key.tenants.clone())
-        };
-        Self { publisher: format!("key:{}", key.id), reach }
+            Err(Refusal::Forbidden("the credential does not have the scope for publishing"))
+        }
     }
 
-    fn with_token(identity: Identity, config: &FanoutConfig) -> Self {
-        // A slash is in no name, so no two callers share this text.
-        let publisher = format!("token:{}/{}", identity.tenant, identity.user);
-        let own = identity.tenant;
-        let any = identity.scopes.has(&config.any_tenant_scope);
-        Self { publisher, reach: if any { Reach::Any { own } } else { Reach::Own(own) } }
+    /// The tenant of what does not name one.
+    pub(crate) const fn own_tenant(&self) -> &Tenant {
+        match &self.tenants {
+            Reach::Own(own) => own,
+            Reach::Listed(tenants) => tenants.own(),
+        }
     }
 
     /// The tenant that a message goes to when its request names `wanted`.
-    pub(crate) fn tenant_of(&self, wanted: Option<&str>) -> Result<Tenant, Refusal> {
-        let own = match &self.reach {
-            Reach::Own(own) | Reach::Any { own } => own,
-            Reach::Listed(tenants) => tenants.own(),
-        };
-        let Some(wanted) = wanted else { return Ok(own.clone()) };
+    pub(crate) fn tenant_of(&self, wanted: Option<&str>, config: &FanoutConfig) -> Result<Tenant, Refusal> {
+        let Some(wanted) = wanted else { return Ok(self.own_tenant().clone()) };
         let wanted = Tenant::new(wanted).map_err(at("/tenant"))?;
-        let allowed = match &self.reach {
+        let listed = match &self.tenants {
             Reach::Own(own) => wanted == *own,
-            Reach::Any { .. } => true,
             Reach::Listed(tenants) => tenants.contains(&wanted),
         };
-        if allowed {
+        if listed || self.scopes.has(&config.any_tenant_scope) {
             Ok(wanted)
         } else {
             Err(Refusal::Forbidden("the caller may not publish to this tenant"))

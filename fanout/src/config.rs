@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
+use crate::call::{CALLS, Calls};
 use crate::hook::{Hooks, WEBHOOKS};
 
 /// The rows of fanout's options.
@@ -52,6 +53,7 @@ pub const OPTIONS: &[OptionSpec] = &[
                the address. Without it `listen` is taken, which is right only where nothing stands in front.",
     },
     WEBHOOKS,
+    CALLS,
 ];
 
 /// What other components' options say that matters here; absent where they are not loaded.
@@ -75,6 +77,8 @@ pub struct FanoutConfig {
     pub any_tenant_scope: String,
     /// What providers post.
     pub webhooks: Hooks,
+    /// What an application's own API offers.
+    pub calls: Calls,
     /// What may be a mistake. To be logged once the log is set up.
     pub warnings: Vec<String>,
 }
@@ -88,6 +92,7 @@ impl Default for FanoutConfig {
             publish_scope: "publish".into(),
             any_tenant_scope: "publish:any-tenant".into(),
             webhooks: Hooks::default(),
+            calls: Calls::default(),
             warnings: Vec::new(),
         }
     }
@@ -101,6 +106,8 @@ struct Section {
     fanout: Itself,
     #[serde(rename = "webhooks")]
     _webhooks: Option<IgnoredAny>,
+    #[serde(rename = "calls")]
+    _calls: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +181,7 @@ impl FanoutConfig {
         });
         Ok(Self {
             warnings: warnings.into_iter().collect(),
+            calls: Calls::from_options(loaded, &webhooks.paths().collect())?,
             webhooks,
             max_in_flight: publish.max_in_flight,
             max_body: publish.max_body.as_usize(),

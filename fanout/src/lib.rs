@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod call;
 mod caller;
+mod clean;
 mod config;
 mod docs;
 mod enrich;
@@ -34,6 +36,7 @@ use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use call::Calls;
 pub use caller::Callers;
 pub use config::{FanoutConfig, OPTIONS};
 pub use hook::Hooks;
@@ -71,6 +74,7 @@ impl Fanout {
     pub fn router(&self) -> Router {
         let (router, description) = routes().split_for_parts();
         let router = router.merge(docs::routes(&description)).merge(self.api.config.webhooks.routes());
+        let router = router.merge(self.api.config.calls.routes());
         let router = router.method_not_allowed_fallback(api::no_such_method);
         router.with_state(Arc::clone(&self.api))
     }

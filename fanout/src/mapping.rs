@@ -124,6 +124,12 @@ pub(crate) fn text<V: Variable>(template: &Template<V>, values: &impl Values<V>)
     scalar(&json).map(Cow::into_owned).ok_or_else(|| Missing("a text".to_owned()))
 }
 
+/// Whether a path of the configuration would take one of our own, or of every process.
+pub(crate) fn is_own_path(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    matches!(first, "v1" | "docs" | "openapi.json" | "livez" | "readyz" | "health" | "status" | "metrics")
+}
+
 fn is_target(to: &Value) -> bool {
     let keys = to.as_object().map(|to| to.keys().map(String::as_str).collect::<Vec<_>>());
     matches!(keys.as_deref(), Some([key]) if TARGETS.contains(key))

@@ -1,7 +1,9 @@
 //! What callers send: the shapes on the wire, and the checked order that follows from one.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use proto::{Channel, ChannelRules, EventName, MessageId, Room, Tenant, UserId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -131,6 +133,17 @@ impl Order {
         let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
         let idempotency = id.clone();
         Ok(Self { channels, event, data: request.data, id, idempotency, ephemeral: request.ephemeral })
+    }
+
+    /// Makes repeating the call safe under a text of any length, which names nothing.
+    pub(crate) fn repeat_under_digest(&mut self, text: &str) -> Result<(), Refusal> {
+        let hex = digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        self.idempotency = Some(MessageId::new(hex).map_err(at("/id"))?);
+        Ok(())
     }
 
     /// Makes repeating the call safe under a key of its own, which also names a message that has no id.

@@ -93,7 +93,13 @@ async fn the_dialer_hears_of_each_call_of_telnyx_once() {
 }
 
 const ACME: &str = "9c1a5e0c-7a31-4a47-9a53-2f1f2ad4b001";
+const AGENT: &str = "3b2e9a52-52c1-4c0e-b2f0-6d9f8e7a6c03";
 const GLOBEX: &str = "0f7a6d2e-3f6b-4a0e-8a8e-5a3c1b2d4e02";
+
+/// A token with these claims.
+fn token(claims: &Value) -> String {
+    support::token_of(claims.as_object().unwrap().clone())
+}
 
 /// The application: knows one number and some people, and does not answer about others.
 async fn application() -> String {
@@ -159,6 +165,27 @@ async fn each_organisation_of_the_crm_hears_of_what_comes_to_its_numbers() {
     let globex = stored(&url, &format!("{GLOBEX}/r/org:{GLOBEX}")).await;
     assert_eq!((globex.len(), &globex[0].1["body"]), (1, &json!("to the other organisation")));
 
+    let token = token(&json!({"userId": AGENT, "organizationId": ACME, "email": "a@acme.example"}));
+    let accept = |token: &str, body: &Value| {
+        let request =
+            http::Request::post("/incoming-calls/accept").header("content-type", "application/json");
+        request.header("authorization", format!("Bearer {token}")).body(body.to_string().into()).unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(fanout.call(accept(&token, &json!({"callSid": "CA1"}))).await.0, 200);
+    }
+    let stranger = support::credential("acme");
+    for (token, body, status) in [
+        (token.as_str(), json!({}), 400),
+        ("", json!({"callSid": "CA1"}), 401),
+        (&stranger, json!({"callSid": "CA1"}), 401),
+    ] {
+        assert_eq!(fanout.call(accept(token, &body)).await.0, status, "{body}");
+    }
+    let acme = stored(&url, &format!("{ACME}/r/org:{ACME}")).await;
+    let accepted = json!({"callSid": "CA1", "acceptedBy": AGENT});
+    assert_eq!((acme.len(), without_time(acme[2].clone())), (3, ("call-accepted".to_owned(), accepted)));
+
     let forged = twilio("https://elsewhere.example", "/webhook/sms", &[("MessageSid", "SM9")]);
     assert_eq!(fanout.call(forged).await.0, 401);
     let metrics = fanout.get("/metrics").await.1;
@@ -169,5 +196,49 @@ async fn each_organisation_of_the_crm_hears_of_what_comes_to_its_numbers() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
+    assert_eq!(fanout.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_backends_of_care_send_through_the_calls_that_they_know() {
+    let redis = testkit::Standalone::start(testkit::Options::default()).await.unwrap();
+    let (url, file) = (redis.url(), example("care"));
+    let fanout = Running::start(&url, &["--config", &file], &[]).await;
+    let sender = token(&json!({"sub": "backend", "scope": "send"}));
+    let reader = token(&json!({"sub": "nurse"}));
+    let post = async |path: &str, token: &str, body: Value| {
+        let request =
+            http::Request::post(format!("/websocket/{path}")).header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        fanout.call(request.body(body.to_string().into()).unwrap()).await
+    };
+    for (path, body) in [
+        ("message/user", json!({"userId": 42, "type": "visit", "data": {"n": 1}})),
+        ("message/users", json!({"userIds": ["42", "43"], "type": "shift", "data": [1.5]})),
+        ("message/broadcast", json!({"type": "system", "data": {"message": "m", "level": "info"}})),
+        ("notification", json!({"userId": "42", "title": "t", "body": "b", "icon": "i"})),
+    ] {
+        assert_eq!(
+            post(path, &sender, body.clone()).await,
+            (200, r#"{"success":true}"#.to_owned()),
+            "{path}"
+        );
+        assert_eq!(post(path, &reader, body.clone()).await.0, 403, "{path}");
+        assert_eq!(post(path, "", body.clone()).await.0, 401, "{path}");
+        assert_eq!(post(path, &sender, json!({"userIds": 7})).await.0, 400, "{path}");
+    }
+    let timeless = |(event, mut data): (String, Value)| {
+        assert!(data.as_object_mut().unwrap().remove("timestamp").unwrap().is_u64());
+        assert_eq!(event, "message");
+        data
+    };
+    let of_user: Vec<_> = stored(&url, "default/u/42").await.into_iter().map(timeless).collect();
+    let shift = json!({"type": "shift", "data": [1.5]});
+    let notification = json!({"type": "notification", "data": {"title": "t", "body": "b", "icon": "i"}});
+    assert_eq!(of_user, [json!({"type": "visit", "data": {"n": 1}}), shift.clone(), notification]);
+    let other: Vec<_> = stored(&url, "default/u/43").await.into_iter().map(timeless).collect();
+    assert_eq!(other, [shift]);
+    let all: Vec<_> = stored(&url, "default/a/").await.into_iter().map(timeless).collect();
+    assert_eq!(all, [json!({"type": "system", "data": {"message": "m", "level": "info"}})]);
     assert_eq!(fanout.stop().await, Some(0));
 }

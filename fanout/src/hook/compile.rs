@@ -63,7 +63,7 @@ fn hook(key: &str, table: &Table, public_url: &str, tenant: &Tenant) -> Result<H
     if !is_path(&table.path) {
         return Err(wrong("path", "must begin with / and hold letters, digits and any of / - _ . ~ alone"));
     }
-    if ["/v1", "/docs"].iter().any(|own| table.path.starts_with(own)) || table.path == "/openapi.json" {
+    if mapping::is_own_path(&table.path) {
         return Err(wrong("path", "is a path of fanout's own"));
     }
     let name = table.name.as_deref().unwrap_or(table.path.trim_matches('/'));

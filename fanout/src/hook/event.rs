@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use proto::Timestamp;
 use proto::template::{Holds, Step, Values, Variable, reach};
 
-use super::clean::clean;
+use crate::clean::clean;
 
 /// The variables of a webhook's templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

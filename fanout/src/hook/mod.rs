@@ -6,7 +6,6 @@
 
 mod answer;
 mod body;
-mod clean;
 mod compile;
 mod event;
 mod gate;
@@ -18,7 +17,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +24,7 @@ use axum::routing::post;
 use chassis::options::{Kind, Loaded, OptionSpec, OptionsError};
 use http::Uri;
 use proto::template::Template;
-use proto::{MessageId, Tenant, Timestamp};
+use proto::{Tenant, Timestamp};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -168,6 +166,11 @@ impl Hooks {
         self.0.iter().filter(covers).map(|hook| hook.path.as_str())
     }
 
+    /// All paths.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|hook| hook.path.as_str())
+    }
+
     /// The routes.
     pub(crate) fn routes(&self) -> Router<Arc<Api>> {
         self.0.iter().fold(Router::new(), |router, hook| {
@@ -241,7 +244,7 @@ impl Hook {
         let mut order = mapping
             .order(&event, &self.tenant, api.publisher.rules())
             .map_err(|unmapped| self.unmapped(unmapped))?;
-        order.idempotency = Some(self.key(&SignedParts { body: &text, id }, body)?);
+        order.repeat_under_digest(&self.key(&SignedParts { body: &text, id }))?;
 
         let outcomes =
             api.publisher.publish(&self.publisher(), std::slice::from_ref(&order), now, deadline).await;
@@ -276,15 +279,14 @@ impl Hook {
         format!("{}{path}", self.url)
     }
 
-    /// Under which a repeated webhook publishes nothing: a digest, because what it is made of may be long.
-    fn key(&self, signed: &SignedParts<'_>, body: &[u8]) -> Result<MessageId, Refusal> {
+    /// What stays the same when the provider repeats a webhook.
+    fn key(&self, signed: &SignedParts<'_>) -> String {
         let id = self.id.as_ref().and_then(|id| mapping::text(id, signed).ok());
-        let (kind, digest) = match id.filter(|id| !id.is_empty()) {
-            Some(id) => ("id", digest(&SHA256, id.as_bytes())),
-            None => ("body", digest(&SHA256, body)),
-        };
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        MessageId::new(format!("{kind}:{hex}")).map_err(crate::refusal::at("/id"))
+        // Which of both it is stands in front, so that no body can pass for an id.
+        match id.filter(|id| !id.is_empty()) {
+            Some(id) => format!("id:{id}"),
+            None => format!("body:{}", signed.body),
+        }
     }
 
     /// Separates the ids of this provider from those of all other publishers.

@@ -30,7 +30,7 @@ pub fn callers() -> Callers {
     Callers::new(Arc::new(tokens), Arc::new(ApiKeys::from_options(&loaded).unwrap()))
 }
 
-/// The token of `acme` (a user of that tenant), `root` (may publish to any tenant), `reader` (may not publish) and
+/// The token of `acme` (a user of that tenant), `root` (may publish to any tenant), `reader` (may not publish), `sender` (may send) and
 /// `late` (whose token has expired); the API key of `key` (for acme and globex). Any other name stands for itself.
 pub fn credential(name: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -38,6 +38,7 @@ pub fn credential(name: &str) -> String {
         "acme" => token("publish", now),
         "root" => token("publish:any-tenant", now),
         "reader" => token("history", now),
+        "sender" => token("send", now),
         "late" => token("publish", now - 7200),
         "key" => KEY.expose().to_owned(),
         other => other.to_owned(),
@@ -54,4 +55,11 @@ fn token(scope: &str, now: u64) -> String {
         lifetime: Duration::from_secs(3600),
     };
     Minter::new(Algorithm::Hs256, &SECRET, None, Rules::default()).unwrap().mint(&grant, now).unwrap()
+}
+
+/// A token with these claims alone.
+pub fn token_of(claims: serde_json::Map<String, serde_json::Value>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let minter = Minter::new(Algorithm::Hs256, &SECRET, None, Rules::default()).unwrap();
+    minter.mint_claims(claims, Duration::from_secs(3600), now).unwrap()
 }

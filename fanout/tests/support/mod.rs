@@ -25,7 +25,7 @@ use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
 
-pub use credentials::{credential, secret};
+pub use credentials::{credential, secret, token_of};
 
 /// How the broker behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ static STRIP: LazyLock<Builder<'static>> = LazyLock::new(|| {
 });
 
 /// A JSON text with the markup removed from every string in it.
-pub(super) fn clean(json: &str) -> Cow<'_, str> {
+pub(crate) fn clean(json: &str) -> Cow<'_, str> {
     if !json.contains(['<', '&', '\\']) {
         return Cow::Borrowed(json);
     }

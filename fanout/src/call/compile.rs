@@ -1,0 +1,167 @@
+//! From a table of the configuration to a call that can be served.
+
+use std::collections::HashSet;
+
+use axum::routing::MethodFilter;
+use chassis::options::{Loaded, Mistake, OptionsError};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Answer, Call};
+use crate::mapping::{self, Mapping, Wrong, template};
+
+/// One table of `[[calls]]`, as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    path: String,
+    #[serde(default)]
+    method: Method,
+    scope: Option<String>,
+    #[serde(default)]
+    require: Vec<Value>,
+    #[serde(default)]
+    rest_without: Vec<String>,
+    id: Option<Value>,
+    to: Option<Value>,
+    event: Option<Value>,
+    data: Option<Value>,
+    #[serde(default)]
+    ephemeral: bool,
+    answer: Option<WrittenAnswer>,
+}
+
+/// The methods that publish.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Method {
+    #[default]
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenAnswer {
+    status: Option<u16>,
+    body: Value,
+}
+
+/// Compiles all tables. All mistakes are told at once. `taken` are paths that something else is posted to.
+pub(super) fn compile(
+    loaded: &Loaded,
+    tables: Vec<Table>,
+    taken: &HashSet<&str>,
+) -> Result<Vec<Call>, OptionsError> {
+    let mut calls = Vec::with_capacity(tables.len());
+    let mut places = HashSet::new();
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        let key = format!("calls[{index}]");
+        match call(&key, &table) {
+            Ok(call) if taken.contains(call.route.as_str()) => {
+                mistakes.push(loaded.mistake(format!("{key}.path"), "is the path of a webhook"));
+            }
+            Ok(call) if !places.insert((call.route.clone(), table.method)) => {
+                mistakes.push(loaded.mistake(format!("{key}.path"), "is the path of another call"));
+            }
+            Ok(call) => calls.push(call),
+            Err((key, message)) => mistakes.push(loaded.mistake(key, message)),
+        }
+    }
+    if mistakes.is_empty() { Ok(calls) } else { Err(OptionsError::Invalid(mistakes)) }
+}
+
+fn call(key: &str, table: &Table) -> Result<Call, Wrong> {
+    let wrong = |field: &str, message: &str| (format!("{key}.{field}"), message.to_owned());
+    let (route, names) = route(&table.path).ok_or_else(|| {
+        wrong(
+            "path",
+            "must begin with / and hold letters, digits, any of - _ . ~, and parts such as {userId}",
+        )
+    })?;
+    if mapping::is_own_path(&table.path) {
+        return Err(wrong("path", "is a path of fanout's own"));
+    }
+    if table.scope.as_deref() == Some("") {
+        return Err(wrong("scope", "must not be empty"));
+    }
+    let mut required = Vec::with_capacity(table.require.len());
+    for (index, written) in table.require.iter().enumerate() {
+        required.push(template(&format!("{key}.require[{index}]"), written)?);
+    }
+    let written = mapping::Written {
+        tenant: None,
+        to: table.to.as_ref(),
+        event: table.event.as_ref(),
+        data: table.data.as_ref(),
+        ephemeral: table.ephemeral,
+    };
+    Ok(Call {
+        route,
+        names,
+        method: match table.method {
+            Method::Post => MethodFilter::POST,
+            Method::Put => MethodFilter::PUT,
+            Method::Patch => MethodFilter::PATCH,
+            Method::Delete => MethodFilter::DELETE,
+        },
+        has_body: table.method != Method::Delete,
+        scope: table.scope.clone(),
+        required,
+        rest_without: table.rest_without.clone(),
+        id: table.id.as_ref().map(|id| template(&format!("{key}.id"), id)).transpose()?,
+        mapping: Mapping::compile(key, &written)?,
+        answer: table.answer.as_ref().map(|written| answer(key, written)).transpose()?,
+    })
+}
+
+fn answer(key: &str, written: &WrittenAnswer) -> Result<Answer, Wrong> {
+    let status = StatusCode::from_u16(written.status.unwrap_or(200))
+        .ok()
+        .filter(|status| status.is_success() && *status != StatusCode::NO_CONTENT)
+        .ok_or_else(|| {
+            (format!("{key}.answer.status"), "must be between 200 and 299, and not 204".to_owned())
+        })?;
+    Ok(Answer { status, body: template(&format!("{key}.answer.body"), &written.body)? })
+}
+
+/// A path as the router takes it, with the names of its parts apart: two paths that differ in these alone are one.
+fn route(path: &str) -> Option<(String, Vec<String>)> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let mut route = String::with_capacity(path.len());
+    let mut names = Vec::new();
+    for segment in path.strip_prefix('/')?.split('/') {
+        let name = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'));
+        let text = name.unwrap_or(segment);
+        if text.is_empty() || !text.bytes().all(plain) {
+            return None;
+        }
+        route.push('/');
+        match name {
+            Some(name) => {
+                route.push_str(&format!("{{p{}}}", names.len()));
+                names.push(name.to_owned());
+            }
+            None => route.push_str(segment),
+        }
+    }
+    (path.len() <= 128).then_some((route, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_path_have_names() {
+        let (path, names) = route("/a/{userId}/b/{x}").unwrap();
+        assert_eq!((path.as_str(), names), ("/a/{p0}/b/{p1}", vec!["userId".to_owned(), "x".to_owned()]));
+        for wrong in ["", "a", "/", "/a/", "//a", "/{}", "/{*x}", "/a{b}", "/a b", "/ä"] {
+            assert_eq!(route(wrong), None, "{wrong}");
+        }
+    }
+}
