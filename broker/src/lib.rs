@@ -8,6 +8,7 @@
 
 pub mod chaos;
 mod history;
+mod membership;
 pub mod memory;
 mod presence;
 mod publish;
@@ -17,9 +18,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, Position, PresenceEntry, Step, UserId};
+use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
 pub use history::{Continuity, Entry, History, HistoryQuery};
+pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 
@@ -83,6 +85,30 @@ pub trait Broker: Send + Sync + 'static {
     /// Sends a message to every node whose subscription to the channel is in force, this one included: at most once, and
     /// stored nowhere. Returns how many nodes it was handed to.
     async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable>;
+
+    /// Makes a user a member of some rooms and of others no more; a room named in both is joined. The nodes that are
+    /// subscribed to the user's channel are told of it as a [`MembershipChange`], also of what was so before: after an
+    /// error make the same change again, and everything agrees.
+    async fn set_memberships(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        join: &[Room],
+        leave: &[Room],
+    ) -> Result<(), MembershipError>;
+
+    /// The rooms that a user is a member of, at most [`MEMBERSHIPS_MAX`], in no order.
+    async fn memberships(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<Room>, Unavailable>;
+
+    /// The members of a room that come after `after`, or all, up to `limit` of them and at least one. Who is a member all
+    /// the while is seen once.
+    async fn members(
+        &self,
+        tenant: &Tenant,
+        room: &Room,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Members, Unavailable>;
 
     /// How the broker is, from what it last saw; costs nothing.
     fn health(&self) -> Health;

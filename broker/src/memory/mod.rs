@@ -5,6 +5,7 @@
 //! which gives them the order of the stream; sinks are called without any lock.
 
 mod mailbox;
+mod memberships;
 mod store;
 mod topic;
 
@@ -14,13 +15,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
+use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, Presence, PresenceNews, Publish, PublishError, Published,
-    Sink, Unavailable,
+    Broker, Frame, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Presence,
+    PresenceNews, Publish, PublishError, Published, Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -212,6 +213,37 @@ impl Broker for MemoryBroker {
             mailbox.room().await;
         }
         Ok(count)
+    }
+
+    async fn set_memberships(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        join: &[Room],
+        leave: &[Room],
+    ) -> Result<(), MembershipError> {
+        self.check()?;
+        let change = MembershipChange::new(join, leave);
+        let payload = change.encode().map_err(|error| Unavailable(error.to_string()))?;
+        self.store.memberships().set(tenant, user, &change)?;
+        self.control(&Channel::user(tenant, user), payload).await?;
+        Ok(())
+    }
+
+    async fn memberships(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<Room>, Unavailable> {
+        self.check()?;
+        Ok(self.store.memberships().of(tenant, user))
+    }
+
+    async fn members(
+        &self,
+        tenant: &Tenant,
+        room: &Room,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Members, Unavailable> {
+        self.check()?;
+        Ok(self.store.memberships().members(tenant, room, after, limit))
     }
 
     fn health(&self) -> Health {

@@ -12,6 +12,7 @@ use proto::Channel;
 use tokio::time::Instant;
 
 use super::mailbox::NodeKey;
+use super::memberships::Memberships;
 use super::topic::Topic;
 use crate::PRESENCE_LIMIT;
 
@@ -37,6 +38,7 @@ struct Shared {
     shards: [Mutex<Shard>; SHARDS],
     nodes: AtomicU64,
     presence_limit: u64,
+    memberships: Memberships,
 }
 
 struct Shard {
@@ -59,6 +61,7 @@ impl Store {
             shards: std::array::from_fn(|_| Mutex::new(shard())),
             nodes: AtomicU64::new(0),
             presence_limit,
+            memberships: Memberships::default(),
         }))
     }
 
@@ -84,6 +87,11 @@ impl Store {
     /// How many users a channel may have for each to be told by name.
     pub(super) fn presence_limit(&self) -> u64 {
         self.0.presence_limit
+    }
+
+    /// The memberships of all users.
+    pub(super) fn memberships(&self) -> &Memberships {
+        &self.0.memberships
     }
 
     /// A number for a new node.

@@ -92,7 +92,8 @@ impl RedisConfig {
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
                            +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange \
                            +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield +hscan \
-                           +sadd +srem +srandmember +zadd +zrem +zrange +time";
+                           +sadd +srem +srandmember +smembers +sismember +smismember +scard \
+                           +zadd +zrem +zrange +zrangebylex +time";
 
     /// Reads a URL.
     ///

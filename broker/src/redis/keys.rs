@@ -58,6 +58,16 @@ impl Keys {
         self.of(channel, ":c")
     }
 
+    /// A set of the rooms that the user with this channel is a member of.
+    pub(super) fn memberships(&self, user: &Channel) -> String {
+        self.of(user, ":r")
+    }
+
+    /// A sorted set of the members of the room with this channel, all with the same score.
+    pub(super) fn members(&self, room: &Channel) -> String {
+        self.of(room, ":b")
+    }
+
     /// A string that exists while the node lives.
     pub(super) fn lease(&self, node: &str) -> String {
         [&self.prefix, ":node:", node].concat()
@@ -107,6 +117,8 @@ mod tests {
             keys.users(&channel),
             keys.nodes(&channel),
             keys.told(&channel),
+            keys.memberships(&channel),
+            keys.members(&channel),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
         }

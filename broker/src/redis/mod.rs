@@ -5,6 +5,7 @@ mod config;
 mod keys;
 mod leases;
 pub mod link;
+mod memberships;
 mod note;
 mod presence;
 mod reply;
@@ -18,17 +19,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, NodeId, Position, PresenceEntry, UserId};
+use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Broker, Health, History, HistoryQuery, Presence, Publish, PublishError, Published, Sink, Unavailable,
+    Broker, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Presence, Publish,
+    PublishError, Published, Sink, Unavailable,
 };
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use keys::Keys;
 use leases::RENEWAL;
 use link::Link;
+use memberships::Memberships;
 use presence::{News, Present};
 use store::Store;
 
@@ -43,6 +46,7 @@ pub struct RedisBroker {
     commands: Commands,
     store: Store,
     present: Present,
+    memberships: Memberships,
     link: Link,
     closed: CancellationToken,
 }
@@ -60,6 +64,7 @@ impl RedisBroker {
         let verb = if config.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
+        let memberships = Memberships::new(commands.clone(), keys.clone());
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -71,7 +76,7 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, present, link, closed })
+        Ok(Self { commands, store, present, memberships, link, closed })
     }
 }
 
@@ -116,6 +121,34 @@ impl Broker for RedisBroker {
 
     async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable> {
         self.store.control(channel, &payload).await
+    }
+
+    async fn set_memberships(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        join: &[Room],
+        leave: &[Room],
+    ) -> Result<(), MembershipError> {
+        let change = MembershipChange::new(join, leave);
+        self.memberships.set(tenant, user, &change).await?;
+        let payload = change.encode().map_err(|error| Unavailable(error.to_string()))?;
+        self.store.control(&Channel::user(tenant, user), &payload).await?;
+        Ok(())
+    }
+
+    async fn memberships(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<Room>, Unavailable> {
+        self.memberships.of(tenant, user).await
+    }
+
+    async fn members(
+        &self,
+        tenant: &Tenant,
+        room: &Room,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Members, Unavailable> {
+        self.memberships.members(tenant, room, after, limit).await
     }
 
     fn health(&self) -> Health {

@@ -9,6 +9,7 @@
 mod control;
 mod history;
 mod ids;
+mod memberships;
 mod news;
 mod node;
 mod presence;
@@ -84,6 +85,14 @@ macro_rules! contract {
                 who_is_on_a_node_that_vanished_is_told_to_have_left_once,
                 who_is_on_another_node_too_does_not_leave_with_a_node,
                 in_a_crowded_channel_only_the_number_is_told,
+            }
+            memberships {
+                what_one_node_sets_every_node_sees,
+                a_room_in_both_lists_is_joined,
+                too_many_rooms_change_nothing,
+                the_members_of_a_room_come_page_by_page,
+                changes_at_once_leave_both_views_in_agreement,
+                the_nodes_that_hold_the_user_are_told,
             }
             control {
                 every_subscribed_node_is_told_and_counted,

@@ -138,7 +138,7 @@ impl World {
         (self.node("a").await, self.node("b").await)
     }
 
-    fn tenant(&self) -> Tenant {
+    pub(crate) fn tenant(&self) -> Tenant {
         Tenant::new(self.name.as_str()).unwrap()
     }
 

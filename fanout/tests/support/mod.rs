@@ -13,14 +13,14 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use broker::{
-    Broker, Health, History, HistoryQuery, IdempotencyKey, Presence, Publish, PublishError, Published, Sink,
-    Unavailable,
+    Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Presence, Publish,
+    PublishError, Published, Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
-use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, UserId};
+use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, Room, Tenant, UserId};
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
@@ -109,6 +109,30 @@ impl Broker for FakeBroker {
     }
 
     async fn control(&self, _: &Channel, _: Bytes) -> Result<u64, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn set_memberships(
+        &self,
+        _: &Tenant,
+        _: &UserId,
+        _: &[Room],
+        _: &[Room],
+    ) -> Result<(), MembershipError> {
+        Err(Unavailable("not in this test".into()).into())
+    }
+
+    async fn memberships(&self, _: &Tenant, _: &UserId) -> Result<Vec<Room>, Unavailable> {
+        Err(Unavailable("not in this test".into()))
+    }
+
+    async fn members(
+        &self,
+        _: &Tenant,
+        _: &Room,
+        _: Option<&UserId>,
+        _: usize,
+    ) -> Result<Members, Unavailable> {
         Err(Unavailable("not in this test".into()))
     }
 
