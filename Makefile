@@ -1,5 +1,5 @@
 # `make test` installs what the tests need and runs them all; the other targets are its parts.
-.PHONY: test tools lint unit e2e deny
+.PHONY: test tools lint unit e2e chaos deny
 
 test: tools lint unit e2e
 
@@ -19,6 +19,10 @@ e2e: tools
 	# With the tests, so that dependencies have the features, and are the builds, that `unit` has made.
 	cargo build --workspace --bins --tests
 	cd deploy/tests/e2e && npm --silent test
+
+# Faults from fixed seeds on all topologies, and controls that must fail: about four minutes, so not a part of `make test`.
+chaos: tools
+	loadtest/short-chaos
 
 # Licences, advisories and doubles of dependencies. Not a part of `make test`, because its tool takes minutes to
 # build: cargo install --locked cargo-deny
