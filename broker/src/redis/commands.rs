@@ -126,7 +126,7 @@ impl Commands {
                 // The client's own timeout counts from each command anew, and `command` may be two.
                 match tokio::time::timeout_at(deadline, answer).await {
                     Ok(Ok(answer)) => {
-                        self.note(true);
+                        self.note(None);
                         return Ok(answer);
                     }
                     Ok(Err(error)) => error,
@@ -142,7 +142,7 @@ impl Commands {
             attempt += 1;
             let wait = backoff(attempt, rand::random());
             if !repeat.after(&error) || Instant::now() + wait >= deadline {
-                self.note(false);
+                self.note(Some(&error));
                 return Err(unavailable(&error));
             }
             tokio::time::sleep(wait).await;
@@ -170,10 +170,18 @@ impl Commands {
         self.state.closed.cancel();
     }
 
-    fn note(&self, answered: bool) {
-        // A store to a line that all cores read is not free.
-        if self.state.answered.load(Ordering::Relaxed) != answered {
-            self.state.answered.store(answered, Ordering::Relaxed);
+    /// Notes how a command ended.
+    fn note(&self, failure: Option<&Error>) {
+        let answered = failure.is_none();
+        // A store to a line that all cores read is not free. Of several who see a change one stores it, and says so.
+        if self.state.answered.load(Ordering::Relaxed) == answered
+            || self.state.answered.swap(answered, Ordering::Relaxed) == answered
+        {
+            return;
+        }
+        match failure {
+            None => tracing::info!("redis carries out commands again"),
+            Some(error) => tracing::warn!(%error, "redis does not carry out commands"),
         }
     }
 
