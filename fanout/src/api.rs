@@ -12,17 +12,18 @@ use proto::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::bulk;
 use crate::caller::{Caller, Callers};
 use crate::config::FanoutConfig;
 use crate::hook;
-use crate::intake::{bearer, idempotency_key, read_body, require_json};
+use crate::intake::{JSON, NDJSON, bearer, idempotency_key, read_body, require};
 use crate::metrics::{InFlight, Metrics};
 use crate::openapi::{BatchProblems, PublishProblems};
 use crate::problem::Problem;
 use crate::publisher::{Outcome, Publisher};
 use crate::refusal::{Refusal, read_json};
 use crate::request::{BatchRequest, MAX_BATCH_CHANNELS, MAX_ITEMS, Order, PublishRequest};
-use crate::response::{BatchResponse, ItemResult, PublishResponse, Receipt};
+use crate::response::{BatchResponse, BulkResponse, ItemResult, PublishResponse, Receipt};
 
 /// What every call uses.
 pub(crate) struct Api {
@@ -116,6 +117,31 @@ pub(crate) async fn publish_batch(State(api): State<Arc<Api>>, request: Request)
     }
 }
 
+/// Publishes a stream of messages
+///
+/// One message a line, as many as you like, sent as fast as you like: each is published as it arrives, and nothing is kept
+/// of it. A line that is wrong fails alone. Messages to the same channel are published in their order. Where one cannot
+/// be stored, the stream ends with 503 and tells its line; all before it are settled, and repeating the rest is safe for
+/// messages that have an `id`.
+#[utoipa::path(
+    post,
+    path = "/publish/stream",
+    tag = "publish",
+    request_body(content = PublishRequest, content_type = "application/x-ndjson", description = "One message a line"),
+    responses((status = 200, description = "The stream was read to its end", body = BulkResponse), BatchProblems),
+    security(("token" = []), ("apiKey" = []))
+)]
+pub(crate) async fn publish_stream(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let result = match api.enter() {
+        Ok(_place) => api.publish_bulk(request).await,
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(response) => Json(response).into_response(),
+        Err(refusal) => Problem::of(&refusal, "").into_response(),
+    }
+}
+
 /// A path that does not exist.
 pub(crate) async fn not_found() -> Problem {
     Problem::of(&Refusal::NoSuchPath, "")
@@ -174,16 +200,28 @@ impl Api {
         Ok(refused.into_iter().enumerate().map(answer).collect())
     }
 
+    async fn publish_bulk(&self, request: Request) -> Result<BulkResponse, Refusal> {
+        let (head, body) = request.into_parts();
+        let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
+        caller.may_publish(&self.config)?;
+        require(NDJSON, &head.headers)?;
+        if idempotency_key(&head.headers)?.is_some() {
+            return Err(Refusal::malformed("", "Idempotency-Key fits one message; give each line an id"));
+        }
+        bulk::publish(self, &caller, body).await
+    }
+
     /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
     async fn take_in(&self, request: Request) -> Result<(Caller, HeaderMap, Bytes), Refusal> {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;
-        require_json(&head.headers)?;
+        require(JSON, &head.headers)?;
         Ok((caller, head.headers, read_body(body, self.config.max_body).await?))
     }
 
-    fn check(&self, caller: &Caller, message: PublishRequest) -> Result<Order, Refusal> {
+    /// The order that a message is.
+    pub(crate) fn check(&self, caller: &Caller, message: PublishRequest) -> Result<Order, Refusal> {
         let tenant = caller.tenant_of(message.tenant.as_deref(), &self.config)?;
         Order::check(message, &tenant, self.publisher.rules())
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::refusal::Refusal;
 
 /// How long a body may take to arrive. A call holds a place among those in flight meanwhile.
-const BODY_TIME: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The credential of `Authorization: Bearer …` (RFC 6750, section 2.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
@@ -44,11 +44,20 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a body is declared as JSON.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let declared = headers.get(names::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// The media types of JSON.
+pub(crate) const JSON: &[&str] = &["application/json"];
+/// The media types of a JSON text on each line. None is registered; the first is the usual one.
+pub(crate) const NDJSON: &[&str] = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+/// Whether a body is declared as one of these.
+pub(crate) fn require(kinds: &'static [&'static str], headers: &HeaderMap) -> Result<(), Refusal> {
+    let declared = header(headers, names::CONTENT_TYPE.as_str()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::MediaType) }
+    if kinds.iter().any(|kind| media_type.eq_ignore_ascii_case(kind)) {
+        Ok(())
+    } else {
+        Err(Refusal::MediaType(kinds.first().copied().unwrap_or_default()))
+    }
 }
 
 /// Reads a whole body of at most `max` bytes.
@@ -99,10 +108,14 @@ mod tests {
     #[test]
     fn only_json_is_json() {
         for good in ["application/json", "Application/JSON; charset=utf-8"] {
-            assert_eq!(require_json(&headers("content-type", good)), Ok(()), "{good}");
+            assert_eq!(require(JSON, &headers("content-type", good)), Ok(()), "{good}");
         }
         for bad in ["", "text/plain", "application/jsonp", "application/x-www-form-urlencoded"] {
-            assert_eq!(require_json(&headers("content-type", bad)), Err(Refusal::MediaType), "{bad}");
+            assert_eq!(
+                require(JSON, &headers("content-type", bad)),
+                Err(Refusal::MediaType("application/json")),
+                "{bad}"
+            );
         }
     }
 

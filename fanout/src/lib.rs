@@ -1,6 +1,6 @@
 //! The HTTP service through which backends publish.
 //!
-//! [`Fanout`] serves `POST /v1/publish` and `POST /v1/publish/batch`, their description at
+//! [`Fanout`] serves `POST /v1/publish`, `/v1/publish/batch` and `/v1/publish/stream`, their description at
 //! `/openapi.json` and a page to try them at `/docs`. A call passes, in this order: a free place among
 //! those in flight, the caller's credential, the limits of the body, the shape of the request, the names and sizes in
 //! it, the broker. Each of them answers what it refuses with problem details (RFC 9457).
@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bulk;
 mod call;
 mod caller;
 mod clean;
@@ -85,6 +86,7 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
     let v1 = OpenApiRouter::new()
         .routes(routes!(api::publish))
         .routes(routes!(api::publish_batch))
+        .routes(routes!(api::publish_stream))
         .fallback(api::not_found);
     OpenApiRouter::with_openapi(openapi::outline()).nest("/v1", v1)
 }

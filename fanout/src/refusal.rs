@@ -28,9 +28,9 @@ pub(crate) enum Refusal {
         /// Where: a JSON pointer.
         pointer: String,
     },
-    /// The body is not declared as JSON.
-    #[error("the body must be declared as application/json")]
-    MediaType,
+    /// The body is not declared as what the call takes.
+    #[error("the body must be declared as {0}")]
+    MediaType(&'static str),
     /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     SlowBody,
@@ -74,6 +74,14 @@ pub(crate) enum Refusal {
     /// The broker did not answer in time. The message may be in.
     #[error("the message could not be stored in time; repeating it with the same id is safe")]
     Unavailable,
+    /// A stream of messages ended early, because one could not be stored.
+    #[error(
+        "the message of line {line} could not be stored in time; send it and all after it again, with the same ids"
+    )]
+    Stopped {
+        /// Which message, from 1.
+        line: u64,
+    },
     /// As many calls as the process takes are in flight.
     #[error("too many calls are in flight")]
     Busy,
@@ -94,7 +102,7 @@ impl Refusal {
     /// The stable word for it.
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Malformed { .. } | Self::MediaType => ErrorCode::InvalidMessage,
+            Self::Malformed { .. } | Self::MediaType(_) => ErrorCode::InvalidMessage,
             Self::Name { .. } => ErrorCode::InvalidName,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
@@ -104,7 +112,7 @@ impl Refusal {
             Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
-            Self::Unavailable | Self::Busy | Self::SlowBody => ErrorCode::Unavailable,
+            Self::Unavailable | Self::Stopped { .. } | Self::Busy | Self::SlowBody => ErrorCode::Unavailable,
         }
     }
 
@@ -112,7 +120,7 @@ impl Refusal {
     pub(crate) const fn status(&self) -> u16 {
         match self {
             Self::NoSuchMethod => 405,
-            Self::MediaType => 415,
+            Self::MediaType(_) => 415,
             Self::SlowBody => 408,
             other => other.code().status(),
         }
@@ -131,12 +139,14 @@ impl Refusal {
     /// The word under which it is counted: a bounded set.
     pub(crate) const fn label(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } | Self::Name { .. } | Self::MediaType | Self::SlowBody => "invalid",
+            Self::Malformed { .. } | Self::Name { .. } | Self::MediaType(_) | Self::SlowBody => "invalid",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
             Self::NoSuchPath | Self::NoSuchMethod => "unknown",
             Self::Forbidden(_) => "forbidden",
             Self::Conflict => "conflict",
-            Self::Unavailable | Self::Token(TokenError::KeysUnavailable) => "unavailable",
+            Self::Unavailable | Self::Stopped { .. } | Self::Token(TokenError::KeysUnavailable) => {
+                "unavailable"
+            }
             Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
             Self::Busy | Self::TooManyWebhooks => "overloaded",
             Self::Webhook(rejection) => rejection.label(),

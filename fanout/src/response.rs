@@ -71,3 +71,39 @@ impl ItemResult {
         }
     }
 }
+
+/// What became of a stream of messages.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct BulkResponse {
+    /// How many messages came.
+    pub(crate) lines: u64,
+    /// How many of them are in every channel.
+    pub(crate) published: u64,
+    /// How many of those were there before, by their id.
+    pub(crate) duplicates: u64,
+    /// How many were refused.
+    pub(crate) failed: u64,
+    /// The first 100 of these.
+    #[schema(max_items = 100)]
+    pub(crate) failures: Vec<BulkFailure>,
+}
+
+/// Why one message of a stream was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BulkFailure {
+    /// Which message, from 1; empty lines do not count.
+    #[schema(minimum = 1)]
+    line: u64,
+    /// The status of the problem.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What went wrong.
+    #[schema(value_type = crate::openapi::ProblemBody)]
+    problem: Problem,
+}
+
+impl BulkFailure {
+    pub(crate) fn new(line: u64, problem: Problem) -> Self {
+        Self { line, status: problem.status(), problem }
+    }
+}

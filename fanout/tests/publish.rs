@@ -1,8 +1,9 @@
 //! Publishing through the router: what callers get, and what reaches the broker.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Api, Behaviour, post};
 
 #[tokio::test]
@@ -102,4 +103,50 @@ async fn an_idempotency_key_makes_repeating_safe_whatever_the_id() {
     let items = json!({"items": [{"to": {"room": "r"}, "event": "e", "data": 1}]}).to_string();
     let batch = post("/v1/publish/batch", "acme").header("idempotency-key", "a").body(items.into());
     api.call(batch.unwrap()).await.problem(400, "invalid_message");
+}
+
+fn lines(lines: &[Value]) -> http::Request<axum::body::Body> {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    ndjson(text)
+}
+
+fn ndjson(text: String) -> http::Request<axum::body::Body> {
+    let mut request = post("/v1/publish/stream", "acme").body(text.into()).unwrap();
+    request.headers_mut().insert("content-type", "application/x-ndjson".parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_stream_is_published_line_by_line_and_a_wrong_line_fails_alone() {
+    let api = Api::new();
+    let message = |n: u32| json!({"to": {"room": "r"}, "event": "e", "data": n, "id": format!("{n}")});
+    let mut many: Vec<_> = (0..1000).map(message).collect();
+    many[7] = json!({"to": {"room": "no way"}, "event": "e", "data": 1});
+    many[8] = json!("not a message");
+    many[999] = message(0);
+    let answer = api.call(lines(&many)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let count = |key: &str| answer.json[key].as_u64().unwrap();
+    assert_eq!(["lines", "published", "duplicates", "failed"].map(count), [1000, 998, 1, 2]);
+    let failures = answer.json["failures"].as_array().unwrap();
+    let failed: Vec<_> = failures.iter().map(|it| (it["line"].as_u64(), it["status"].as_u64())).collect();
+    assert_eq!(failed, [(Some(8), Some(400)), (Some(9), Some(400))]);
+    let expected = (0..999).filter(|n| ![7, 8].contains(n)).map(|n: u32| n.to_string());
+    assert_eq!(
+        api.stored().into_iter().map(|(.., data)| data).collect::<Vec<_>>(),
+        expected.collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_the_first_line_that_cannot_be_stored() {
+    let api = Api::with(Behaviour::FailsFor("acme/r/bad"));
+    let message = |room: &str| json!({"to": {"room": room}, "event": "e", "data": 1});
+    let first: Vec<_> = (0..300).map(|_| message("good")).collect();
+    let answer = api.call(lines(&[&first[..], &[message("bad"), message("bad")], &first[..]].concat())).await;
+    let problem = answer.problem(503, "unavailable");
+    assert!(problem["detail"].as_str().unwrap().contains("line 301 "), "{problem}");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert!(api.tried("acme/r/good") < 600 && api.tried("acme/r/good") >= 300);
+    assert_eq!(api.call(ndjson("\n\n".into())).await.json["lines"], 0);
 }

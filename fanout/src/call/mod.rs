@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::facts::{Fact, Facts};
 use crate::api::{Api, Failure, now};
-use crate::intake::{bearer, idempotency_key, read_body, require_json};
+use crate::intake::{JSON, bearer, idempotency_key, read_body, require};
 use crate::mapping::{self, Mapping, Unmapped};
 use crate::refusal::{Refusal, read_json};
 use crate::response::PublishResponse;
@@ -123,7 +123,7 @@ impl Call {
             return Err(Refusal::Forbidden("the credential does not have the scope for this call").into());
         }
         let body = if self.has_body {
-            require_json(&head.headers)?;
+            require(JSON, &head.headers)?;
             let body = read_body(body, api.config.max_body).await?;
             read_json::<IgnoredAny>(&body)?;
             String::from_utf8(body.into()).map_err(|_| Refusal::malformed("", "the body is not UTF-8"))?
