@@ -1,11 +1,14 @@
 //! What can be configured, with defaults that suit most.
 
+mod endpoints;
+
 use std::time::Duration;
 
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
 use serde::Deserialize;
 
 use crate::endpoint::{Endpoint, Origins, Protocol};
+use endpoints::is_path;
 
 /// The rows of the gateway's options.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -33,6 +36,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Duration,
         default: "10s",
         help: "How long a client may take to present a token.",
+    },
+    OptionSpec {
+        key: "gateway.rate",
+        kind: Kind::Integer,
+        default: "100",
+        help: "How many requests a second a client may send; twice as many at once.",
     },
     OptionSpec {
         key: "gateway.max_rooms",
@@ -67,6 +76,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     },
 ];
 
+/// The rows of the tables of endpoints and vocabularies.
+pub const ENDPOINTS: &[OptionSpec] = &endpoints::ENDPOINTS;
+
 /// The limits of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -99,6 +111,7 @@ struct Written {
     events_path: String,
     origins: Vec<String>,
     auth_timeout: HumanDuration,
+    rate: u32,
     max_rooms: usize,
     max_frame: ByteSize,
     queue_size: ByteSize,
@@ -111,44 +124,43 @@ impl GatewayConfig {
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
         let Section { gateway: written } = loaded.section(OPTIONS)?;
         let mut mistakes = Vec::new();
-        let mut check = |wrong: bool, key: &str, message: &str| {
-            if wrong {
-                mistakes.push(loaded.mistake(format!("gateway.{key}"), message));
-            }
+        let mut tell = |(field, message): (&str, String)| {
+            mistakes.push(loaded.mistake(format!("gateway.{field}"), message));
         };
         const PATH: &str = "must be a path such as /ws, of letters, digits and / - _ .";
-        check(!is_path(&written.path), "path", PATH);
-        check(!is_path(&written.events_path), "events_path", PATH);
-        check(written.path == written.events_path, "events_path", "must not be the same as path");
-        check(written.auth_timeout.0.is_zero(), "auth_timeout", "must be more than nothing");
-        check(written.max_rooms == 0, "max_rooms", "must be at least 1");
-        check(written.max_frame.as_usize() < 1024, "max_frame", "must be at least 1KiB");
-        check(written.queue_size.as_usize() < 1024, "queue_size", "must be at least 1KiB");
-        check(written.max_lag.0.is_zero(), "max_lag", "must be more than nothing");
-        let origins = Origins::new(&written.origins);
-        if let Err(bad) = &origins {
-            let message = format!("{bad:?} is not an origin such as https://app.example");
-            mistakes.push(loaded.mistake("gateway.origins", message));
+        if !is_path(&written.path) {
+            tell(("path", PATH.to_owned()));
         }
-        match origins {
-            Ok(origins) if mistakes.is_empty() => Ok(Self {
-                endpoints: both(
-                    Endpoint {
-                        path: written.path,
-                        origins,
-                        auth_timeout: written.auth_timeout.0,
-                        max_rooms: written.max_rooms,
-                        max_message: written.max_frame.as_usize(),
-                        queue_bytes: written.queue_size.as_usize(),
-                        max_lag: written.max_lag.0,
-                        ..Endpoint::default()
-                    },
-                    written.events_path,
-                ),
-                reconnect_window: written.reconnect_window.0,
-            }),
-            _ => Err(OptionsError::Invalid(mistakes)),
+        if !is_path(&written.events_path) {
+            tell(("events_path", PATH.to_owned()));
         }
+        if written.path == written.events_path {
+            tell(("events_path", "must not be the same as path".to_owned()));
+        }
+        let origins = Origins::new(&written.origins).unwrap_or_else(|bad| {
+            tell(("origins", format!("{bad:?} is not an origin such as https://app.example")));
+            Origins::default()
+        });
+        let default = Endpoint {
+            path: written.path,
+            origins,
+            auth_timeout: written.auth_timeout.0,
+            rate: written.rate,
+            max_rooms: written.max_rooms,
+            max_message: written.max_frame.as_usize(),
+            queue_bytes: written.queue_size.as_usize(),
+            max_lag: written.max_lag.0,
+            ..Endpoint::default()
+        };
+        endpoints::limits(&default).for_each(&mut tell);
+        if !mistakes.is_empty() {
+            return Err(OptionsError::Invalid(mistakes));
+        }
+        let mut endpoints = endpoints::endpoints(loaded, &default)?;
+        if endpoints.is_empty() {
+            endpoints = both(default, written.events_path);
+        }
+        Ok(Self { endpoints, reconnect_window: written.reconnect_window.0 })
     }
 }
 
@@ -158,18 +170,13 @@ fn both(endpoint: Endpoint, events_path: String) -> Vec<Endpoint> {
     vec![endpoint, events]
 }
 
-fn is_path(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-    text.len() > 1 && text.starts_with('/') && text.chars().all(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(args: &[&str]) -> Result<GatewayConfig, String> {
         let args = std::iter::once("gateway").chain(args.iter().copied());
-        let loaded = chassis::options::load("gateway", "", &[OPTIONS], args).unwrap();
+        let loaded = chassis::options::load("gateway", "", &[OPTIONS, ENDPOINTS], args).unwrap();
         GatewayConfig::from_options(&loaded).map_err(|error| error.to_string())
     }
 
@@ -188,6 +195,7 @@ mod tests {
             ("--gateway-events-path", "/ws"),
             ("--gateway-origins", "app.example"),
             ("--gateway-auth-timeout", "0s"),
+            ("--gateway-rate", "0"),
             ("--gateway-max-rooms", "0"),
             ("--gateway-max-frame", "10"),
             ("--gateway-queue-size", "10"),

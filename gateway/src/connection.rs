@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chassis::listener::ConnectionGuard;
-use proto::{Close, Request, SessionId};
+use proto::{Close, Request};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::errand::{self, Done};
@@ -15,7 +15,7 @@ use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
 use crate::peer::{NEVER, Peer, Signal};
-use crate::session::{Effect, Handshake, Operation, Outcome, Session, Terms, Timer};
+use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
 use crate::timers::Timers;
 
 /// How long a client may take to answer a close.
@@ -91,7 +91,7 @@ impl<T: Transport> Connection<T> {
         node.pulse.watch(&peer);
         Self {
             node,
-            session: Session::new(Arc::clone(&terms), new_session_id()),
+            session: Session::new(Arc::clone(&terms), peer.session().clone()),
             terms,
             peer,
             transport,
@@ -190,6 +190,9 @@ impl<T: Transport> Connection<T> {
         if let Outcome::Verified(_, Err(error)) = &outcome {
             self.node.metrics.count_auth_failure(error.code().as_str());
         }
+        if let Outcome::Verified(Purpose::Authenticate, Ok(identity)) = &outcome {
+            self.peer.set_user(&identity.user);
+        }
         self.session.finished(outcome, metrics::now());
         // The answer to a join stands before what it brings.
         self.carry_out();
@@ -273,14 +276,5 @@ impl<T: Transport> Connection<T> {
         });
         self.timers.set(timer, second);
         self.peer.set_deadline(self.timers.next());
-    }
-}
-
-/// A session's id: 128 random bits, so that it can be neither guessed nor given out twice.
-fn new_session_id() -> SessionId {
-    loop {
-        if let Ok(id) = SessionId::new(format!("{:032x}", rand::random::<u128>())) {
-            return id;
-        }
     }
 }

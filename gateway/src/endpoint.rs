@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::framing::native;
+use proto::framing::Framing;
 use proto::{Close, Invalid, Outgoing, Request, RequestId};
 
-use crate::{event_stream, ws_frame};
+use crate::{event_stream, metrics, ws_frame};
 
 /// The index of an endpoint in the gateway's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,13 +19,6 @@ pub enum Protocol {
     WebSocket,
     /// Server-sent events, one way (HTML Living Standard, section 9.2).
     ServerSentEvents,
-}
-
-/// How frames look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Flat JSON with Switchboard's own names.
-    Native,
 }
 
 /// The origins whose pages may connect (RFC 6454), so that a page cannot use what a browser holds for another.
@@ -54,6 +47,15 @@ impl Origins {
     }
 }
 
+/// How clients without a good token are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 4001 if the token has run out, which says come back with another; 4500 for everything else.
+    ByReason,
+    /// 1008, which browsers and older clients know.
+    PolicyViolation,
+}
+
 /// The policies of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -65,8 +67,14 @@ pub struct Endpoint {
     pub protocol: Protocol,
     /// How frames look.
     pub framing: Framing,
+    /// Whether a token may also come in a frame. If not, a client without one is refused at once.
+    pub in_band: bool,
     /// How long a client may take to present a token.
     pub auth_timeout: Duration,
+    /// With which ending a client without a good token is refused.
+    pub refusal: Refusal,
+    /// How many requests a second a client may send; twice as many at once.
+    pub rate: u32,
     /// How many rooms a session may be in.
     pub max_rooms: usize,
     /// The largest message a client may send, in bytes.
@@ -84,7 +92,10 @@ impl Default for Endpoint {
             origins: Origins::default(),
             protocol: Protocol::WebSocket,
             framing: Framing::Native,
+            in_band: true,
             auth_timeout: Duration::from_secs(10),
+            refusal: Refusal::ByReason,
+            rate: 100,
             max_rooms: 128,
             max_message: 64 * 1024,
             queue_bytes: 256 * 1024,
@@ -96,20 +107,16 @@ impl Default for Endpoint {
 impl Endpoint {
     /// Decodes a complete text message.
     pub(crate) fn decode(&self, text: &str) -> Result<Request, Invalid> {
-        match self.framing {
-            Framing::Native => native::decode(text),
-        }
+        self.framing.decode(text)
     }
 
-    /// Builds what goes over the wire to tell a client something.
-    pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Bytes {
-        let text = match self.framing {
-            Framing::Native => native::encode(outgoing, id),
-        };
-        match self.protocol {
+    /// Builds what goes over the wire to tell a client something; `None` where its vocabulary has no words for it.
+    pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
+        let text = self.framing.encode(outgoing, id, metrics::now())?;
+        Some(match self.protocol {
             Protocol::WebSocket => ws_frame::text(&text),
             Protocol::ServerSentEvents => event_stream::event(outgoing, &text),
-        }
+        })
     }
 
     /// What asks a client, or the way to it, for a sign of life.

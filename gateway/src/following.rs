@@ -225,7 +225,10 @@ impl Following {
                         position: Some(position),
                         publication: &publication,
                     };
-                    if peer.outbound.push(endpoint.frame(&message, None)) != Push::Queued {
+                    if peer.is_for(endpoint.framing.audience(&publication), &publication)
+                        && let Some(frame) = endpoint.frame(&message, None)
+                        && peer.outbound.push(frame) != Push::Queued
+                    {
                         break;
                     }
                 }
@@ -240,7 +243,9 @@ impl Following {
 
 fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: &Endpoint, peer: &Peer) {
     let name = channel.public_name();
-    peer.outbound.push_control(endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None));
+    if let Some(frame) = endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None) {
+        peer.outbound.push_control(frame);
+    }
 }
 
 async fn read(

@@ -260,10 +260,16 @@ impl Hub {
         let mut frames = Frames::new(&self.endpoints);
         let message = Outgoing::Message { channel: &name, position, publication: &publication };
         self.feed_all(subscribers, |subscriber| {
-            let frame = frames.of(subscriber.peer.endpoint, &message);
+            let peer = &subscriber.peer;
+            let frame = frames.of(peer.endpoint, &message).filter(|_| match frames.endpoint(peer.endpoint) {
+                Some(endpoint) => peer.is_for(endpoint.framing.audience(&publication), &publication),
+                None => false,
+            });
             match step {
                 None => {
-                    subscriber.peer.offer(frame);
+                    if let Some(frame) = frame {
+                        peer.offer(frame);
+                    }
                     true
                 }
                 Some(step) if step.position == subscriber.after => true,
@@ -273,7 +279,7 @@ impl Hub {
                     subscriber.peer.lag(channel, subscriber.after);
                     false
                 }
-                Some(step) => subscriber.peer.feed(channel, step.before(), frame),
+                Some(step) => frame.is_none_or(|frame| peer.feed(channel, step.before(), frame)),
             }
         });
     }
@@ -299,7 +305,7 @@ impl Hub {
                 return false;
             }
             let frame = frames.of(subscriber.peer.endpoint, &gap);
-            subscriber.peer.feed(channel, at.unwrap_or(position), frame)
+            frame.is_none_or(|frame| subscriber.peer.feed(channel, at.unwrap_or(position), frame))
         });
     }
 
@@ -391,7 +397,8 @@ impl Entry {
 /// The same message in the wire format of each endpoint, built when it is first needed.
 struct Frames<'a> {
     endpoints: &'a [Endpoint],
-    built: SmallVec<[Option<Bytes>; 4]>,
+    /// What was built already; `Some(None)` where the endpoint has no words for it.
+    built: SmallVec<[Option<Option<Bytes>>; 4]>,
 }
 
 impl<'a> Frames<'a> {
@@ -399,13 +406,17 @@ impl<'a> Frames<'a> {
         Self { endpoints, built: SmallVec::from_elem(None, endpoints.len()) }
     }
 
-    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Bytes {
+    fn endpoint(&self, id: EndpointId) -> Option<&'a Endpoint> {
+        self.endpoints.get(usize::from(id.0))
+    }
+
+    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
         let index = usize::from(id.0);
         match (self.built.get_mut(index), self.endpoints.get(index)) {
             (Some(built), Some(endpoint)) => {
                 built.get_or_insert_with(|| endpoint.frame(outgoing, None)).clone()
             }
-            _ => Bytes::new(),
+            _ => None,
         }
     }
 }

@@ -28,6 +28,7 @@ mod outbound;
 mod peer;
 mod presence;
 mod pulse;
+mod rate;
 mod reader;
 mod session;
 pub mod socketio;
@@ -50,8 +51,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 #[cfg(feature = "chaos")]
 pub use chaos::{CHAOS, set_switches};
-pub use config::{GatewayConfig, OPTIONS};
-pub use endpoint::{Endpoint, Framing, Origins, Protocol};
+pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
+pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
 
 use door::Door;
 use drain::Drain;

@@ -10,15 +10,15 @@ use chassis::auth::{AUTH, AuthConfig, Verifier};
 use chassis::options::{CHANNELS, Loaded, OF_FANOUT, OptionsError, channels};
 use chassis::process::{self, CommonConfig, Process, Program};
 use proto::ChannelRules;
-use switchboard_gateway::{Gateway, GatewayConfig, OPTIONS, broker_report};
+use switchboard_gateway::{ENDPOINTS, Gateway, GatewayConfig, OPTIONS, broker_report};
 
 const PROGRAM: Program = Program {
     name: "gateway",
     about: "Holds the connections of clients, and gives each what is published in its channels.",
     #[cfg(not(feature = "chaos"))]
-    options: &[OPTIONS, AUTH, CHANNELS, OF_FANOUT],
+    options: &[OPTIONS, ENDPOINTS, AUTH, CHANNELS, OF_FANOUT],
     #[cfg(feature = "chaos")]
-    options: &[OPTIONS, AUTH, CHANNELS, OF_FANOUT, switchboard_gateway::CHAOS],
+    options: &[OPTIONS, ENDPOINTS, AUTH, CHANNELS, OF_FANOUT, switchboard_gateway::CHAOS],
 };
 
 struct Config {

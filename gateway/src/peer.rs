@@ -1,6 +1,7 @@
 //! The shared side of a connection: what others may do to it.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use proto::{Channel, Close, Position};
+use proto::vocabulary::Audience;
+use proto::{Channel, Close, Position, Publication, SessionId, UserId};
 
 use crate::endpoint::EndpointId;
 use crate::outbound::{Flush, Outbound, Push};
@@ -30,6 +32,10 @@ pub(crate) enum Signal {
 pub(crate) struct Peer {
     /// Which of the node's connections it is, counted from the start.
     pub(crate) number: usize,
+    /// The session.
+    session: SessionId,
+    /// Who it is, once that is known.
+    user: OnceLock<UserId>,
     /// Which wire format it wants.
     pub(crate) endpoint: EndpointId,
     /// What asks it for a sign of life.
@@ -67,6 +73,8 @@ impl Peer {
     ) -> Self {
         Self {
             number,
+            session: new_session_id(),
+            user: OnceLock::new(),
             endpoint,
             ping,
             outbound,
@@ -79,6 +87,25 @@ impl Peer {
             dirty: AtomicBool::new(false),
             heard: AtomicU32::new(now),
             deadline: AtomicU32::new(NEVER),
+        }
+    }
+
+    pub(crate) const fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Notes who it is. A session never becomes another user's.
+    pub(crate) fn set_user(&self, user: &UserId) {
+        self.user.get_or_init(|| user.clone());
+    }
+
+    /// Whether it is among those whom a publication is meant for.
+    pub(crate) fn is_for(&self, audience: Audience, publication: &Publication) -> bool {
+        let from = publication.from.as_ref();
+        match audience {
+            Audience::Everyone => true,
+            Audience::OtherSessions => from.and_then(|sender| sender.session.as_ref()) != Some(&self.session),
+            Audience::OtherUsers => from.is_none_or(|sender| self.user.get() != Some(&sender.user)),
         }
     }
 
@@ -195,5 +222,14 @@ impl Peer {
 
     pub(crate) fn deadline(&self) -> u32 {
         self.deadline.load(Ordering::Relaxed)
+    }
+}
+
+/// A session's id: 128 random bits, so that it can be neither guessed nor given out twice.
+fn new_session_id() -> SessionId {
+    loop {
+        if let Ok(id) = SessionId::new(format!("{:032x}", rand::random::<u128>())) {
+            return id;
+        }
     }
 }

@@ -17,13 +17,14 @@ use bytes::Bytes;
 use chassis::auth::{Identity, TokenError};
 use proto::{
     About, Channel, ChannelOptions, ChannelRules, Close, Command, Cursor, ErrorCode, EventName, Invalid,
-    MessageId, NodeId, Outgoing, Position, PresenceEntry, Publication, Request, RequestId, Room, Sender,
-    SessionId, SessionInfo, Timestamp,
+    MessageId, NodeId, Outgoing, Position, PresenceEntry, Profile, Publication, Request, RequestId, Room,
+    Sender, SessionId, SessionInfo, Timestamp,
 };
 use serde_json::value::RawValue;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::pulse::HEARTBEAT;
+use crate::rate::Bucket;
 pub(crate) use operation::{Failure, Operation, Outcome, Purpose};
 
 /// How many users a `presence` request lists.
@@ -87,6 +88,7 @@ pub(crate) struct Session {
     terms: Arc<Terms>,
     id: SessionId,
     state: State,
+    bucket: Bucket,
     /// The request under way.
     pending: Pending,
     effects: VecDeque<Effect>,
@@ -110,6 +112,8 @@ enum State {
 #[derive(Debug)]
 struct Member {
     identity: Identity,
+    /// What the application shows of the user.
+    profile: Option<Profile>,
     rooms: Vec<Room>,
 }
 
@@ -119,6 +123,7 @@ impl Session {
             terms,
             id,
             state: State::Anonymous(Cursor::default()),
+            bucket: Bucket::new(0, Timestamp(0)),
             pending: Pending::default(),
             effects: VecDeque::new(),
         }
@@ -141,6 +146,7 @@ impl Session {
     /// The connection is open.
     pub(crate) fn opened(&mut self, handshake: Handshake, now: Timestamp) {
         let Handshake { token, since } = handshake;
+        self.bucket = Bucket::new(self.terms.endpoint.rate, now);
         self.state = State::Anonymous(since);
         let welcome = Outgoing::Welcome {
             node: self.terms.node.as_str(),
@@ -149,9 +155,10 @@ impl Session {
             timestamp: now,
         };
         let frame = self.terms.endpoint.frame(&welcome, None);
-        self.effects.push_back(Effect::Send(frame));
+        self.send(frame);
         match token {
             Some(token) => self.verify(token, Purpose::Authenticate),
+            None if !self.terms.endpoint.in_band => self.refuse(Purpose::Authenticate, &TokenError::Missing),
             None => self.set(Timer::Authentication, Some(self.terms.endpoint.auth_timeout)),
         }
     }
@@ -166,6 +173,9 @@ impl Session {
             }
         };
         self.pending = Pending { id, about: Some(command.about()) };
+        if !self.bucket.take(self.terms.endpoint.rate, now) {
+            return self.error(ErrorCode::RateLimited, "too many requests; slow down");
+        }
         if let Err((code, message)) = self.command(command, now) {
             self.error(code, message);
         }
@@ -266,7 +276,7 @@ impl Session {
                     let channel = channel.public_name();
                     let gap = Outgoing::Gap { channel: &channel, reason, position };
                     let frame = self.terms.endpoint.frame(&gap, self.pending.id.as_ref());
-                    self.effects.push_back(Effect::Send(frame));
+                    self.send(frame);
                 }
                 self.reply(&Outgoing::History { room: &room, items: &items, position, more });
             }
@@ -289,7 +299,7 @@ impl Session {
         let reconnect_after = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
         let frame = self.terms.endpoint.frame(&Outgoing::Draining { reconnect_after }, None);
         if !matches!(self.state, State::Closed) {
-            self.effects.push_back(Effect::Send(frame));
+            self.send(frame);
         }
         self.close(Close::Restart, None);
     }
@@ -302,12 +312,25 @@ impl Session {
         }
     }
 
+    /// What the endpoint's vocabulary shows of a user. Without a usable one the session goes on without it.
+    fn profile(&self, identity: &Identity) -> Option<Profile> {
+        let claims = serde_json::to_string(&identity.claims).unwrap_or_default();
+        match self.terms.endpoint.framing.profile(&claims) {
+            Ok(profile) => profile,
+            Err(error) => {
+                tracing::warn!(%error, path = self.terms.endpoint.path, "a user's claims make no profile");
+                None
+            }
+        }
+    }
+
     fn verify(&mut self, token: String, purpose: Purpose) {
         self.effects.push_back(Effect::Start(Operation::Verify { token, purpose }));
     }
 
     fn admit(&mut self, mut identity: Identity, now: Timestamp) {
         // A connection that may live for days keeps what is needed later, not the whole token.
+        let profile = self.profile(&identity);
         identity.claims.clear();
         let channels = [Channel::user(&identity.tenant, &identity.user), Channel::everyone(&identity.tenant)];
         self.set(Timer::Authentication, None);
@@ -316,7 +339,7 @@ impl Session {
             State::Anonymous(cursor) => channels.each_ref().map(|channel| cursor.get(&channel.public_name())),
             State::Admitted(_) | State::Closed => [None; 2],
         };
-        self.state = State::Admitted(Box::new(Member { identity, rooms: Vec::new() }));
+        self.state = State::Admitted(Box::new(Member { identity, profile, rooms: Vec::new() }));
         self.effects.push_back(Effect::Start(Operation::Admit { channels, since }));
     }
 
@@ -334,7 +357,7 @@ impl Session {
         for (room, channel) in left {
             self.effects.push_back(Effect::Leave(channel));
             let frame = self.terms.endpoint.frame(&Outgoing::Left { room: &room }, None);
-            self.effects.push_back(Effect::Send(frame));
+            self.send(frame);
         }
     }
 
@@ -345,8 +368,14 @@ impl Session {
         match (purpose, error.code()) {
             (Purpose::Refresh, _) => {}
             (Purpose::Authenticate, ErrorCode::Unavailable) => self.close(Close::Overload, Some(message)),
-            (Purpose::Authenticate, ErrorCode::TokenExpired) => self.close(Close::TokenExpired, None),
-            (Purpose::Authenticate, _) => self.close(Close::Unauthorized, Some(message)),
+            (Purpose::Authenticate, code) => {
+                let close = match (self.terms.endpoint.refusal, code) {
+                    (endpoint::Refusal::PolicyViolation, _) => Close::PolicyViolation,
+                    (endpoint::Refusal::ByReason, ErrorCode::TokenExpired) => Close::TokenExpired,
+                    (endpoint::Refusal::ByReason, _) => Close::Unauthorized,
+                };
+                self.close(close, Some(message));
+            }
         }
     }
 
@@ -367,7 +396,12 @@ impl Session {
     fn reply(&mut self, outgoing: &Outgoing<'_>) {
         let pending = std::mem::take(&mut self.pending);
         let frame = self.terms.endpoint.frame(outgoing, pending.id.as_ref());
-        self.effects.push_back(Effect::Send(frame));
+        self.send(frame);
+    }
+
+    /// Sends a frame, if there is one: an application need not have words for everything.
+    fn send(&mut self, frame: Option<Bytes>) {
+        self.effects.extend(frame.map(Effect::Send));
     }
 
     /// Answers it with an error.
@@ -407,7 +441,7 @@ impl Member {
             session: id.clone(),
             user: self.identity.user.clone(),
             name: self.identity.name.clone(),
-            profile: None,
+            profile: self.profile.clone(),
             expires_at: self.identity.expires_at,
         }
     }
@@ -426,7 +460,7 @@ impl Member {
         let presence = options.presence.then(|| PresenceEntry {
             user: self.identity.user.clone(),
             name: self.identity.name.clone(),
-            profile: None,
+            profile: self.profile.clone(),
         });
         Ok(Operation::Join { room, channel, since, presence })
     }
@@ -477,7 +511,7 @@ impl Member {
         let from = Sender {
             user: user.clone(),
             name: self.identity.name.clone(),
-            profile: None,
+            profile: self.profile.clone(),
             session: Some(session.clone()),
         };
         let publication = Publication {

@@ -254,7 +254,7 @@ async fn a_client_that_comes_back_gets_what_it_missed() {
 async fn a_place_that_is_gone_is_told_as_a_gap() {
     let keeps = ChannelOptions { history_size: 10, ..ChannelOptions::default_for(Kind::Room) };
     let rules = ChannelRules::new(vec![(Pattern::new("room:*").unwrap(), keeps)]);
-    let node = Node::with(GatewayConfig::default(), rules);
+    let node = Node::with(config(|endpoint| endpoint.rate = 100_000), rules);
     let mut ann = node.client("ann").await;
     let at = ann.join("short").await["position"].as_str().unwrap().to_owned();
     let mut bob = node.client("bob").await;
@@ -281,6 +281,19 @@ async fn a_place_that_is_gone_is_told_as_a_gap() {
             last = next;
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_too_much_is_told_and_others_are_not_held_up() {
+    let node = Node::with(config(|endpoint| endpoint.rate = 1), ChannelRules::default());
+    let (mut greedy, mut modest) = (node.client("greedy").await, node.client("modest").await);
+    for n in 0..5 {
+        greedy.send(json!({"type": "ping", "id": n})).await;
+    }
+    let answers = [greedy.next().await, greedy.next().await, greedy.next().await];
+    assert_eq!((&answers[1]["type"], &answers[2]["code"]), (&json!("pong"), &json!("rate_limited")));
+    assert_eq!((&answers[2]["id"], &answers[2]["retryable"]), (&json!(2), &json!(true)));
+    assert_eq!(modest.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
 #[tokio::test]

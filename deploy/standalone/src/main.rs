@@ -26,7 +26,7 @@ use development::Development;
 const PROGRAM: Program = Program {
     name: "standalone",
     about: "Switchboard in one process: clients connect to it, backends publish through it.",
-    options: &[gateway::OPTIONS, fanout::OPTIONS, AUTH, API_KEYS, CHANNELS],
+    options: &[gateway::OPTIONS, gateway::ENDPOINTS, fanout::OPTIONS, AUTH, API_KEYS, CHANNELS],
 };
 
 fn main() -> ExitCode {
@@ -45,6 +45,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let ended = process.lifecycle.ended();
     tokio::spawn(async move { fetched.run(ended).await });
 
+    let has_root = config.gateway.endpoints.iter().any(|endpoint| endpoint.path == "/");
     let path = config.gateway.endpoints.first().map(|endpoint| endpoint.path.clone()).unwrap_or_default();
     let verifier = Arc::clone(&config.verifier);
     let channels = config.channels.clone();
@@ -61,7 +62,10 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     if let Some(minter) = config.development {
         let development = Development::new(&minter, server.address(), &path)?;
         development.announce();
-        router = router.merge(development.router());
+        // An application that connects there has no need of a page to try things on.
+        if !has_root {
+            router = router.merge(development.router());
+        }
     }
     tracing::info!(address = %server.address(), node = node.as_str(), "standalone listens");
     process.lifecycle.serve();

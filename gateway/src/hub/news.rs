@@ -39,8 +39,10 @@ impl Hub {
         };
         let mut frames = Frames::new(&self.endpoints);
         self.feed_all(subscribers, |subscriber| {
-            if subscriber.member.as_ref().is_some_and(|member| *member != user.user) {
-                subscriber.peer.offer(frames.of(subscriber.peer.endpoint, &outgoing));
+            if subscriber.member.as_ref().is_some_and(|member| *member != user.user)
+                && let Some(frame) = frames.of(subscriber.peer.endpoint, &outgoing)
+            {
+                subscriber.peer.offer(frame);
             }
             true
         });

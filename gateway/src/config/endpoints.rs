@@ -1,0 +1,266 @@
+//! Endpoints as tables of the file: an application's own clients keep their frames and their names of events.
+//!
+//! ```toml
+//! [[endpoints]]
+//! path = "/chat"
+//! framing = "flat"
+//! vocabulary = "community"
+//!
+//! [vocabularies.community]        # see proto/vocabularies.md
+//! incoming.join_room = { action = "join", room = "$body.roomSlug" }
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError};
+use proto::framing::Framing;
+use proto::vocabulary::Vocabulary;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
+
+/// The rows of the endpoints' options.
+pub(super) const ENDPOINTS: [OptionSpec; 2] = [
+    OptionSpec {
+        key: "endpoints",
+        kind: Kind::Tables,
+        default: "",
+        help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket` or \
+               `events`), `framing` (`native`, `flat` or `event`), `vocabulary` (the name of one), `in_band` (whether a \
+               token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), and \
+               `origins`, `auth_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not \
+               those of `gateway`.",
+    },
+    OptionSpec {
+        key: "vocabularies",
+        kind: Kind::Tables,
+        default: "",
+        help: "Applications' own names for commands and events, by the name that endpoints use; see \
+               proto/vocabularies.md.",
+    },
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    #[serde(default)]
+    endpoints: Vec<Table>,
+    #[serde(default)]
+    vocabularies: BTreeMap<String, Value>,
+}
+
+/// One endpoint, as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    path: String,
+    #[serde(default)]
+    protocol: WrittenProtocol,
+    framing: Option<String>,
+    vocabulary: Option<String>,
+    in_band: Option<bool>,
+    #[serde(default)]
+    refusal: WrittenRefusal,
+    origins: Option<Vec<String>>,
+    auth_timeout: Option<HumanDuration>,
+    max_rooms: Option<usize>,
+    max_frame: Option<ByteSize>,
+    queue_size: Option<ByteSize>,
+    max_lag: Option<HumanDuration>,
+    rate: Option<u32>,
+}
+
+#[derive(Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenProtocol {
+    #[default]
+    WebSocket,
+    Events,
+}
+
+#[derive(Default, Clone, Copy, Deserialize)]
+enum WrittenRefusal {
+    #[default]
+    #[serde(rename = "by_reason")]
+    ByReason,
+    #[serde(rename = "1008")]
+    PolicyViolation,
+}
+
+/// Reads the tables; what they do not say is as in `default`. Empty if there is no table.
+pub(super) fn endpoints(loaded: &Loaded, default: &Endpoint) -> Result<Vec<Endpoint>, OptionsError> {
+    let Section { endpoints, vocabularies } = loaded.section(&ENDPOINTS)?;
+    let mut mistakes = Vec::new();
+    // Also those that no endpoint uses: a mistake is told when it is made.
+    for (name, written) in &vocabularies {
+        if let Err(error) = Vocabulary::compile(&format!("vocabularies.{name}"), written) {
+            mistakes.push(loaded.mistake(error.key, error.problem));
+        }
+    }
+    let mut paths = BTreeSet::new();
+    let mut meant = Vec::new();
+    for (index, table) in endpoints.into_iter().enumerate() {
+        let mistake =
+            |(field, message): (&str, String)| loaded.mistake(format!("endpoints[{index}].{field}"), message);
+        if !paths.insert(table.path.clone()) {
+            mistakes.push(mistake(("path", "is the path of another endpoint too".to_owned())));
+        }
+        match table.meaning(default, &vocabularies) {
+            Ok(endpoint) => meant.push(endpoint),
+            Err(wrong) => mistakes.extend(wrong.into_iter().map(mistake)),
+        }
+    }
+    finish(meant, mistakes)
+}
+
+fn finish(meant: Vec<Endpoint>, mistakes: Vec<Mistake>) -> Result<Vec<Endpoint>, OptionsError> {
+    if mistakes.is_empty() { Ok(meant) } else { Err(OptionsError::Invalid(mistakes)) }
+}
+
+/// A field, and what is wrong with it.
+type Wrong = (&'static str, String);
+
+impl Table {
+    fn meaning(
+        self,
+        default: &Endpoint,
+        vocabularies: &BTreeMap<String, Value>,
+    ) -> Result<Endpoint, Vec<Wrong>> {
+        let mut wrong = Vec::new();
+        if !is_path(&self.path) {
+            wrong.push(("path", "must be a path such as /chat, of letters, digits and / - _ .".to_owned()));
+        }
+        let framing = self.framing(vocabularies).map_err(|error| wrong.push(error)).unwrap_or_default();
+        let origins = match self.origins.as_deref().map(Origins::new) {
+            None => default.origins.clone(),
+            Some(Ok(origins)) => origins,
+            Some(Err(bad)) => {
+                wrong.push(("origins", format!("{bad:?} is not an origin such as https://app.example")));
+                Origins::default()
+            }
+        };
+        let endpoint = Endpoint {
+            path: self.path,
+            origins,
+            protocol: match self.protocol {
+                WrittenProtocol::WebSocket => Protocol::WebSocket,
+                WrittenProtocol::Events => Protocol::ServerSentEvents,
+            },
+            framing,
+            in_band: self.in_band.unwrap_or(default.in_band),
+            auth_timeout: self.auth_timeout.map_or(default.auth_timeout, |written| written.0),
+            refusal: match self.refusal {
+                WrittenRefusal::ByReason => Refusal::ByReason,
+                WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
+            },
+            rate: self.rate.unwrap_or(default.rate),
+            max_rooms: self.max_rooms.unwrap_or(default.max_rooms),
+            max_message: self.max_frame.map_or(default.max_message, ByteSize::as_usize),
+            queue_bytes: self.queue_size.map_or(default.queue_bytes, ByteSize::as_usize),
+            max_lag: self.max_lag.map_or(default.max_lag, |written| written.0),
+        };
+        wrong.extend(limits(&endpoint));
+        if wrong.is_empty() { Ok(endpoint) } else { Err(wrong) }
+    }
+
+    fn framing(&self, vocabularies: &BTreeMap<String, Value>) -> Result<Framing, Wrong> {
+        let vocabulary = match &self.vocabulary {
+            None => None,
+            Some(name) => {
+                let written = vocabularies
+                    .get(name)
+                    .ok_or_else(|| ("vocabulary", format!("there is no table vocabularies.{name}")))?;
+                let key = format!("vocabularies.{name}");
+                Some(Vocabulary::compile(&key, written).map_err(|error| ("vocabulary", error.to_string()))?)
+            }
+        };
+        let name = self.framing.as_deref().unwrap_or("native");
+        Framing::new(name, vocabulary).map_err(|error| {
+            let field = if error.key == "framing" { "framing" } else { "vocabulary" };
+            (field, error.to_string())
+        })
+    }
+}
+
+/// What is wrong with the limits of an endpoint.
+pub(super) fn limits(endpoint: &Endpoint) -> impl Iterator<Item = Wrong> {
+    let nothing = "must be more than nothing";
+    [
+        (endpoint.auth_timeout.is_zero(), "auth_timeout", nothing),
+        (endpoint.max_rooms == 0, "max_rooms", "must be at least 1"),
+        (endpoint.max_message < 1024, "max_frame", "must be at least 1KiB"),
+        (endpoint.queue_bytes < 1024, "queue_size", "must be at least 1KiB"),
+        (endpoint.max_lag.is_zero(), "max_lag", nothing),
+        (endpoint.rate == 0, "rate", "must be at least 1"),
+    ]
+    .into_iter()
+    .filter(|(wrong, ..)| *wrong)
+    .map(|(_, field, message)| (field, message.to_owned()))
+}
+
+/// Whether a text can be routed to.
+pub(super) fn is_path(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    text.starts_with('/') && text.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Endpoint>, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let args = ["gateway", "--config", file.path().to_str().unwrap()];
+        let loaded =
+            chassis::options::load("gateway", "", &[&ENDPOINTS], args).map_err(|error| error.to_string())?;
+        endpoints(&loaded, &Endpoint::default()).map_err(|error| error.to_string())
+    }
+
+    const COMMUNITY: &str = "[vocabularies.community]\nincoming.hello = { action = \"ping\" }\n";
+
+    #[test]
+    fn tables_say_what_differs_from_the_defaults() {
+        let text = format!(
+            "[[endpoints]]\npath = \"/\"\nframing = \"flat\"\nvocabulary = \"community\"\nrefusal = \"1008\"\n\
+             in_band = false\nmax_rooms = 3\n[[endpoints]]\npath = \"/events\"\nprotocol = \"events\"\n{COMMUNITY}"
+        );
+        let endpoints = read(&text).unwrap();
+        let [first, second] = &endpoints[..] else { panic!("two endpoints") };
+        assert!(matches!(first.framing, Framing::Flat(_)));
+        assert_eq!((first.refusal, first.in_band, first.max_rooms), (Refusal::PolicyViolation, false, 3));
+        assert_eq!(first.max_lag, Endpoint::default().max_lag);
+        assert_eq!(
+            *second,
+            Endpoint {
+                path: "/events".to_owned(),
+                protocol: Protocol::ServerSentEvents,
+                ..Endpoint::default()
+            }
+        );
+        assert_eq!(read("").unwrap(), []);
+    }
+
+    #[test]
+    fn a_mistake_is_told_by_its_key() {
+        for (text, key) in [
+            ("[[endpoints]]\npath = \"chat\"\n", "endpoints[0].path"),
+            ("[[endpoints]]\npath = \"/a\"\n[[endpoints]]\npath = \"/a\"\n", "endpoints[1].path"),
+            ("[[endpoints]]\npath = \"/a\"\nframing = \"xml\"\n", "endpoints[0].framing"),
+            ("[[endpoints]]\npath = \"/a\"\nframing = \"flat\"\n", "endpoints[0].vocabulary"),
+            (
+                "[[endpoints]]\npath = \"/a\"\nframing = \"flat\"\nvocabulary = \"x\"\n",
+                "endpoints[0].vocabulary",
+            ),
+            ("[[endpoints]]\npath = \"/a\"\nrate = 0\n", "endpoints[0].rate"),
+            ("[[endpoints]]\npath = \"/a\"\nspeed = 1\n", "speed"),
+            ("[vocabularies.v.incoming.a]\naction = \"dance\"\n", "vocabularies.v.incoming.a"),
+        ] {
+            let message = read(text).unwrap_err();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+}
