@@ -9,9 +9,8 @@ use tokio::time::timeout;
 
 use crate::following::{Following, PAGE};
 use crate::hub::Attachment;
-use crate::metrics;
 use crate::node::Node;
-use crate::session::{Failure, LISTED_USERS, Operation, Outcome, Purpose};
+use crate::session::{Failure, LISTED_USERS, Operation, Outcome};
 
 /// How long a client waits before it is told that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +36,9 @@ pub(crate) struct Arrival {
 /// when the new one is there, so that nobody sees the user leave.
 pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<Following>) -> Done {
     let outcome = match operation {
-        Operation::Verify { token, purpose } => verify(&node, &token, purpose).await,
+        Operation::Verify { token, purpose } => {
+            Outcome::Verified(purpose, node.identify(&token).await.map(Box::new))
+        }
         Operation::Admit { channels, since } => return admit(&node, channels, since).await,
         Operation::Join { room, channel, since, presence } => {
             return join(&node, room, channel, since, presence, previous).await;
@@ -62,11 +63,6 @@ pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<
         }
     };
     Done { outcome, arrivals: Vec::new() }
-}
-
-async fn verify(node: &Node, token: &str, purpose: Purpose) -> Outcome {
-    let now = metrics::now().0 / 1000;
-    Outcome::Verified(purpose, node.verifier.verify_or_refresh(token, now).await.map(Box::new))
 }
 
 async fn admit(node: &Node, channels: [Channel; 2], since: [Option<Position>; 2]) -> Done {
@@ -149,17 +145,21 @@ pub(crate) fn judge(since: Position, history: &History) -> (Position, Option<Gap
 
 fn tell_history(room: Room, channel: Channel, since: Option<Position>, history: &History) -> Outcome {
     let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
-    let position = history.entries.last().map_or(at, |entry| entry.step.position);
+    let (items, position) = items(&channel, &history.entries, at);
     let more = position.offset < history.top.offset;
-    let items = history.entries.iter().filter_map(|entry| match Publication::decode(&entry.payload) {
+    Outcome::History { channel, room, items, position, gap, more }
+}
+
+/// Entries as clients are told of them, and the place after the last one, which is `at` if there is none.
+pub(crate) fn items(channel: &Channel, entries: &[Entry], at: Position) -> (Vec<HistoryItem>, Position) {
+    let items = entries.iter().filter_map(|entry| match Publication::decode(&entry.payload) {
         Ok(publication) => Some(HistoryItem { position: entry.step.position, publication }),
         Err(error) => {
             tracing::error!(%channel, %error, "a stored publication cannot be read");
             None
         }
     });
-    let items = items.collect();
-    Outcome::History { channel, room, items, position, gap, more }
+    (items.collect(), entries.last().map_or(at, |entry| entry.step.position))
 }
 
 fn failed(failure: Failure) -> Done {

@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use chassis::listener::ConnectionGuard;
 use chassis::problem::Problem;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use proto::{Cursor, ErrorCode};
 use serde::Deserialize;
@@ -43,31 +43,39 @@ impl Door {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(self.serve(upgrade, Handshake { token, since }, guard));
 
-        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        let mut response = switching_protocols(accept);
         if let Some(name) = subprotocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, name);
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
         }
         Ok(response)
     }
 
     async fn serve(self, upgrade: OnUpgrade, handshake: Handshake, guard: Option<ConnectionGuard>) {
-        let parts = upgrade.await.ok().map(Upgraded::downcast::<TokioIo<TcpStream>>);
-        // Either the client is gone, or the listener hands out something else than sockets.
-        let Some(Ok(parts)) = parts else { return };
-        // A copy, since the buffer that it was read into is large and would stay as long as the connection.
-        let early = Bytes::copy_from_slice(&parts.read_buf);
-        drop(parts.read_buf);
-        let stream = Arc::new(parts.io.into_inner());
+        let Some((stream, early)) = take_over(upgrade).await else { return };
         let outbound = Outbound::new(Arc::clone(&stream), self.terms.endpoint.queue_bytes);
         let peer = Arc::new(self.peer(outbound));
         let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, early).await;
         let mut connection = Connection::new(self.node, self.terms, peer, socket, guard);
         connection.run(handshake).await;
     }
+}
+
+/// The answer that makes a connection a WebSocket (RFC 6455, section 4.2.2).
+pub(crate) fn switching_protocols(accept: HeaderValue) -> Response<Body> {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// Takes the socket over when the answer is written, with what the client has sent already. `None` when it is gone, or the
+/// listener hands out something else than sockets.
+pub(crate) async fn take_over(upgrade: OnUpgrade) -> Option<(Arc<TcpStream>, Bytes)> {
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    // A copy, since the buffer that it was read into is large and would stay as long as the connection.
+    Some((Arc::new(parts.io.into_inner()), Bytes::copy_from_slice(&parts.read_buf)))
 }
 
 /// The places from which a client that brings its token along wants to go on: `?since=`, a cursor.

@@ -257,14 +257,13 @@ impl Hub {
         self.metrics.observe_latency(publication.timestamp);
         let name = channel.public_name();
         let position = step.map(|step| step.position);
-        let mut frames = Frames::new(&self.endpoints);
+        let (mut frames, mut audiences) = (Frames::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
         let message = Outgoing::Message { channel: &name, position, publication: &publication };
         self.feed_all(subscribers, |subscriber| {
             let peer = &subscriber.peer;
-            let frame = frames.of(peer.endpoint, &message).filter(|_| match frames.endpoint(peer.endpoint) {
-                Some(endpoint) => peer.is_for(endpoint.framing.audience(&publication), &publication),
-                None => false,
-            });
+            let audience = audiences.of(peer.endpoint, |endpoint| endpoint.framing.audience(&publication));
+            let is_for = audience.is_some_and(|audience| peer.is_for(audience, &publication));
+            let frame = frames.of(peer.endpoint, &message).filter(|_| is_for);
             match step {
                 None => {
                     if let Some(frame) = frame {
@@ -394,30 +393,34 @@ impl Entry {
     }
 }
 
-/// The same message in the wire format of each endpoint, built when it is first needed.
-struct Frames<'a> {
+/// What follows from a message for each endpoint, found out when it is first needed.
+struct PerEndpoint<'a, T> {
     endpoints: &'a [Endpoint],
-    /// What was built already; `Some(None)` where the endpoint has no words for it.
-    built: SmallVec<[Option<Option<Bytes>>; 4]>,
+    found: SmallVec<[Option<T>; 4]>,
 }
+
+impl<'a, T: Clone> PerEndpoint<'a, T> {
+    fn new(endpoints: &'a [Endpoint]) -> Self {
+        Self { endpoints, found: SmallVec::from_elem(None, endpoints.len()) }
+    }
+
+    fn of(&mut self, id: EndpointId, find: impl FnOnce(&Endpoint) -> T) -> Option<T> {
+        let index = usize::from(id.0);
+        let (found, endpoint) = (self.found.get_mut(index)?, self.endpoints.get(index)?);
+        Some(found.get_or_insert_with(|| find(endpoint)).clone())
+    }
+}
+
+/// The same message in the wire format of each endpoint; none where the endpoint has no words for it.
+struct Frames<'a>(PerEndpoint<'a, Option<Bytes>>);
 
 impl<'a> Frames<'a> {
     fn new(endpoints: &'a [Endpoint]) -> Self {
-        Self { endpoints, built: SmallVec::from_elem(None, endpoints.len()) }
-    }
-
-    fn endpoint(&self, id: EndpointId) -> Option<&'a Endpoint> {
-        self.endpoints.get(usize::from(id.0))
+        Self(PerEndpoint::new(endpoints))
     }
 
     fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
-        let index = usize::from(id.0);
-        match (self.built.get_mut(index), self.endpoints.get(index)) {
-            (Some(built), Some(endpoint)) => {
-                built.get_or_insert_with(|| endpoint.frame(outgoing, None)).clone()
-            }
-            _ => None,
-        }
+        self.0.of(id, |endpoint| endpoint.frame(outgoing, None)).flatten()
     }
 }
 

@@ -34,6 +34,7 @@ mod session;
 pub mod socketio;
 mod timers;
 mod websocket;
+mod wire;
 mod ws_frame;
 
 use std::sync::Arc;

@@ -11,19 +11,17 @@ use axum::response::{IntoResponse, Response};
 use broker::{History, HistoryQuery, Unavailable};
 use chassis::problem::Problem;
 use proto::framing::native;
-use proto::{Channel, ErrorCode, GapReason, HistoryItem, Outgoing, Position, Publication, Room};
+use proto::{Channel, ErrorCode, GapReason, Outgoing, Position, Room};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::door::Door;
-use crate::errand::judge;
+use crate::errand::{items, judge};
 use crate::outbound::Outbound;
+use crate::session::LONGEST_HISTORY;
 
 /// The longest that a client may wait; proxies on the way seldom allow more than a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// How many publications are answered at most.
-const LONGEST_PAGE: u32 = 256;
 
 /// How long the broker may take to say where the channel stands.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,7 +58,7 @@ impl Door {
                 Problem::new(ErrorCode::Forbidden).detail("the token does not allow to look into this room")
             );
         }
-        let limit = asked.limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
+        let limit = asked.limit.unwrap_or(LONGEST_HISTORY).clamp(1, LONGEST_HISTORY);
         let query = HistoryQuery { after: asked.since, limit };
         let mut history = self.read(&channel, query).await?;
         let wait = Duration::from_secs(asked.wait).min(LONGEST_WAIT);
@@ -71,7 +69,7 @@ impl Door {
             self.await_next(&channel, since, wait).await?;
             history = self.read(&channel, query).await?;
         }
-        Ok(answer(&room, asked.since, &history))
+        Ok(answer(&room, &channel, asked.since, &history))
     }
 
     async fn read(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Problem> {
@@ -91,17 +89,10 @@ impl Door {
     }
 }
 
-fn answer(room: &Room, since: Option<Position>, history: &History) -> Response {
+fn answer(room: &Room, channel: &Channel, since: Option<Position>, history: &History) -> Response {
     let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
     let entries = if gap == Some(GapReason::Fork) { &[][..] } else { &history.entries };
-    let position = entries.last().map_or(at, |entry| entry.step.position);
-    let items: Vec<_> = entries
-        .iter()
-        .filter_map(|entry| {
-            let publication = Publication::decode(&entry.payload).ok()?;
-            Some(HistoryItem { position: entry.step.position, publication })
-        })
-        .collect();
+    let (items, position) = items(channel, entries, at);
     let more = position.offset < history.top.offset;
     let mut text = native::encode(&Outgoing::History { room, items: &items, position, more }, None);
     if let Some(gap) = gap.and_then(|reason| serde_json::to_string(&reason).ok())

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use broker::Broker;
-use chassis::auth::Verifier;
+use chassis::auth::{Identity, TokenError, Verifier};
 
 use crate::drain::Drain;
 use crate::hub::Hub;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::presence::PresenceBook;
 use crate::pulse::Pulse;
 
@@ -20,4 +20,11 @@ pub(crate) struct Node {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) drain: Drain,
     pub(crate) metrics: Metrics,
+}
+
+impl Node {
+    /// Who presents this token, by the time of the wall clock.
+    pub(crate) async fn identify(&self, token: &str) -> Result<Identity, TokenError> {
+        self.verifier.verify_or_refresh(token, metrics::now().0 / 1000).await
+    }
 }

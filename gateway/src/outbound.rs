@@ -77,6 +77,12 @@ enum Taking {
     Broken,
 }
 
+impl AsRef<Self> for Outbound {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Outbound {
     /// A queue of at most `limit` bytes before a socket.
     pub(crate) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {

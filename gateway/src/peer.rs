@@ -63,6 +63,12 @@ pub(crate) struct Peer {
 /// No second at all.
 pub(crate) const NEVER: u32 = u32::MAX;
 
+impl AsRef<Outbound> for Peer {
+    fn as_ref(&self) -> &Outbound {
+        &self.outbound
+    }
+}
+
 impl Peer {
     pub(crate) fn new(
         number: usize,

@@ -31,7 +31,7 @@ pub(crate) use operation::{Failure, Operation, Outcome, Purpose};
 pub(crate) const LISTED_USERS: usize = 1000;
 
 /// How many publications a `history` request returns at most.
-const LONGEST_HISTORY: u32 = 256;
+pub(crate) const LONGEST_HISTORY: u32 = 256;
 
 /// What sessions of an endpoint have in common.
 #[derive(Debug)]

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use proto::Close;
 use proto::framing::engineio::{PROBE, Packet, decode_payload};
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::{self, Error};
 
 use super::engine::{Due, Engine, Probe, Receipt};
@@ -17,6 +16,7 @@ use super::refusal::Refusal;
 use super::server::Core;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
+use crate::wire;
 
 /// How long a client may take to notice that its session was closed.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -412,13 +412,7 @@ impl<S: Service> Drop for Driver<S> {
 
 /// A frame that could not be read ends the connection, with the code of its fault.
 fn broken(error: &Error) -> Fault {
-    Fault::Close(match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig,
-        Error::Utf8(_) => Close::InvalidPayload,
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Fault::Over(Ended::Gone),
-        Error::Protocol(_) | Error::Capacity(_) => Close::ProtocolError,
-        _ => return Fault::Over(Ended::Gone),
-    })
+    wire::fault(error).map_or(Fault::Over(Ended::Gone), Fault::Close)
 }
 
 fn accept(answer: Answer) {

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use chassis::listener::ConnectionGuard;
@@ -27,7 +26,7 @@ use super::query::{Query, Transport};
 use super::refusal::Refusal;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
-use crate::handshake::handshake;
+use crate::handshake::{handshake, switching_protocols};
 
 /// When a client that finds no place should come back, in seconds; spread, so that not all come together.
 const COME_BACK: std::ops::RangeInclusive<u64> = 2..=10;
@@ -211,13 +210,4 @@ impl<S: Service> Core<S> {
         // Texts and numbers always have a form in JSON.
         serde_json::to_string(&handshake).unwrap_or_default()
     }
-}
-
-fn switching_protocols(accept: HeaderValue) -> Response {
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    response
 }

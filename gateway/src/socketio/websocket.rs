@@ -6,30 +6,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use chassis::listener::ConnectionGuard;
 use futures_util::Stream;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use proto::Close;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::frames::Frames;
+use crate::handshake::take_over;
 use crate::outbound::Outbound;
+use crate::wire::{self, READ_BUFFER, Wire};
 use crate::ws_frame;
-
-/// How much is read from a socket at once. What clients send is small, and each connection holds such a buffer.
-const READ_BUFFER: usize = 1024;
 
 /// See the module's documentation.
 pub(super) struct WebSocket {
     stream: Arc<TcpStream>,
     outbound: Arc<Outbound>,
-    frames: WebSocketStream<Wire>,
+    frames: WebSocketStream<Wire<Outbound>>,
     /// A frame could not be read, so no more are looked for.
     is_broken: bool,
     /// Its place among the connections that the process may hold.
@@ -44,20 +39,9 @@ impl WebSocket {
         queue_bytes: usize,
         guard: Option<ConnectionGuard>,
     ) -> Option<Self> {
-        let upgraded = upgrade.await.ok()?;
-        let parts = Upgraded::downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-        let stream = Arc::new(parts.io.into_inner());
+        let (stream, early) = take_over(upgrade).await?;
         let outbound = Arc::new(Outbound::new(Arc::clone(&stream), queue_bytes));
-        let wire =
-            Wire { stream: Arc::clone(&stream), outbound: Arc::clone(&outbound), early: parts.read_buf };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            // Control frames go to the outbound queue at once; nothing else is written through tungstenite.
-            .write_buffer_size(0)
-            .max_write_buffer_size(READ_BUFFER)
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
-        let frames = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
+        let frames = wire::frames(Arc::clone(&stream), Arc::clone(&outbound), early, max_message).await;
         Some(Self { stream, outbound, frames, is_broken: false, _guard: guard })
     }
 
@@ -108,56 +92,5 @@ impl WebSocket {
             return Poll::Pending;
         }
         self.stream.poll_write_ready(cx).map(|_| ())
-    }
-}
-
-/// The socket as tungstenite sees it.
-struct Wire {
-    stream: Arc<TcpStream>,
-    outbound: Arc<Outbound>,
-    /// What was read before the protocol changed.
-    early: Bytes,
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let count = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early.split_to(count));
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buf.initialize_unfilled()) {
-                Ok(count) => {
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // What tungstenite writes is whole control frames: pongs and the answer to a close.
-        self.outbound.push_control(Bytes::copy_from_slice(buf));
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The session's task is polling this: a full socket is its next concern anyway.
-        self.outbound.flush();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
     }
 }
