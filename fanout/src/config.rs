@@ -52,6 +52,18 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "Where providers of webhooks reach this service, such as https://hooks.example.com: some signatures cover \
                the address. Without it `listen` is taken, which is right only where nothing stands in front.",
     },
+    OptionSpec {
+        key: "fanout.admin_scope",
+        kind: Kind::Text,
+        default: "admin",
+        help: "The scope without which a token or an API key may not administer: users, rooms, memberships, statistics.",
+    },
+    OptionSpec {
+        key: "fanout.admin_timeout",
+        kind: Kind::Duration,
+        default: "5s",
+        help: "How long Redis and the gateways may take for one call of administration.",
+    },
     WEBHOOKS,
     CALLS,
 ];
@@ -75,6 +87,10 @@ pub struct FanoutConfig {
     pub publish_scope: String,
     /// The scope with which a caller may publish to any tenant.
     pub any_tenant_scope: String,
+    /// The scope without which a caller may not administer.
+    pub admin_scope: String,
+    /// How long a call of administration may take.
+    pub admin_timeout: Duration,
     /// What providers post.
     pub webhooks: Hooks,
     /// What an application's own API offers.
@@ -91,6 +107,8 @@ impl Default for FanoutConfig {
             publish_timeout: Duration::from_millis(900),
             publish_scope: "publish".into(),
             any_tenant_scope: "publish:any-tenant".into(),
+            admin_scope: "admin".into(),
+            admin_timeout: Duration::from_secs(5),
             webhooks: Hooks::default(),
             calls: Calls::default(),
             warnings: Vec::new(),
@@ -114,6 +132,8 @@ struct Section {
 #[serde(deny_unknown_fields)]
 struct Itself {
     public_url: Option<String>,
+    admin_scope: String,
+    admin_timeout: HumanDuration,
 }
 
 #[derive(Deserialize)]
@@ -145,20 +165,24 @@ struct Publish {
 impl FanoutConfig {
     /// Reads the options. All mistakes are told at once.
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let Section { publish, fanout: Itself { public_url }, .. } = loaded.section(OPTIONS)?;
+        let Section { publish, fanout: Itself { public_url, admin_scope, admin_timeout }, .. } =
+            loaded.section(OPTIONS)?;
         let largest = tokio::sync::Semaphore::MAX_PERMITS;
         let wrong = [
-            (!(1..=largest).contains(&publish.max_in_flight), "max_in_flight", "must be at least 1"),
-            (publish.max_body.0 == 0, "max_body", "must be more than nothing"),
-            (publish.timeout.0.is_zero(), "timeout", "must be more than nothing"),
-            (publish.timeout.0 > Duration::from_secs(60), "timeout", "must be at most 1m"),
-            (publish.scope.is_empty(), "scope", "must not be empty"),
-            (publish.any_tenant_scope.is_empty(), "any_tenant_scope", "must not be empty"),
+            (!(1..=largest).contains(&publish.max_in_flight), "publish.max_in_flight", "must be at least 1"),
+            (publish.max_body.0 == 0, "publish.max_body", "must be more than nothing"),
+            (publish.timeout.0.is_zero(), "publish.timeout", "must be more than nothing"),
+            (publish.timeout.0 > Duration::from_secs(60), "publish.timeout", "must be at most 1m"),
+            (publish.scope.is_empty(), "publish.scope", "must not be empty"),
+            (publish.any_tenant_scope.is_empty(), "publish.any_tenant_scope", "must not be empty"),
+            (admin_scope.is_empty(), "fanout.admin_scope", "must not be empty"),
+            (admin_timeout.0.is_zero(), "fanout.admin_timeout", "must be more than nothing"),
+            (admin_timeout.0 > Duration::from_secs(60), "fanout.admin_timeout", "must be at most 1m"),
         ];
         let mistakes: Vec<_> = wrong
             .into_iter()
             .filter(|(is_wrong, ..)| *is_wrong)
-            .map(|(_, key, message)| loaded.mistake(format!("publish.{key}"), message))
+            .map(|(_, key, message)| loaded.mistake(key, message))
             .collect();
         if !mistakes.is_empty() {
             return Err(OptionsError::Invalid(mistakes));
@@ -183,6 +207,8 @@ impl FanoutConfig {
             warnings: warnings.into_iter().collect(),
             calls: Calls::from_options(loaded, &webhooks.paths().collect())?,
             webhooks,
+            admin_scope,
+            admin_timeout: admin_timeout.0,
             max_in_flight: publish.max_in_flight,
             max_body: publish.max_body.as_usize(),
             publish_timeout: publish.timeout.0,
@@ -227,12 +253,12 @@ mod tests {
             ("--publish-timeout", "0s"),
             ("--publish-timeout", "2m"),
             ("--publish-scope", ""),
+            ("--fanout-admin-scope", ""),
+            ("--fanout-admin-timeout", "0s"),
         ] {
             let message = read(&[flag, value]).unwrap_err();
-            assert!(
-                message.contains(&flag.replacen("--publish-", "publish.", 1).replace('-', "_")),
-                "{message}"
-            );
+            let key = flag.trim_start_matches("--").replacen('-', ".", 1).replace('-', "_");
+            assert!(message.contains(&key), "{message}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The HTTP service through which backends publish.
 //!
-//! [`Fanout`] serves `POST /v1/publish`, `/v1/publish/batch` and `/v1/publish/stream`, their description at
-//! `/openapi.json` and a page to try them at `/docs`. A call passes, in this order: a free place among
+//! [`Fanout`] serves `POST /v1/publish`, `/v1/publish/batch` and `/v1/publish/stream`, the calls of administration,
+//! their description at `/openapi.json` and a page to try them at `/docs`. A call passes, in this order: a free place among
 //! those in flight, the caller's credential, the limits of the body, the shape of the request, the names and sizes in
 //! it, the broker. Each of them answers what it refuses with problem details (RFC 9457).
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod api;
 mod bulk;
 mod call;
@@ -87,6 +88,10 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(api::publish))
         .routes(routes!(api::publish_batch))
         .routes(routes!(api::publish_stream))
+        .routes(routes!(admin::memberships::join, admin::memberships::leave))
+        .routes(routes!(admin::memberships::of_user))
+        .routes(routes!(admin::memberships::of_room))
+        .routes(routes!(admin::memberships::set))
         .fallback(api::not_found);
     OpenApiRouter::with_openapi(openapi::outline()).nest("/v1", v1)
 }

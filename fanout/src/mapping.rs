@@ -13,7 +13,7 @@ use crate::refusal::{Refusal, read_json};
 use crate::request::{Order, PublishRequest, To};
 
 /// The keys of a target, of which one is written.
-const TARGETS: [&str; 4] = ["room", "user", "users", "all"];
+const TARGETS: [&str; 5] = ["room", "user", "users", "followers", "all"];
 
 /// What is wrong with a part of the configuration: the whole key, and why.
 pub(crate) type Wrong = (String, String);
@@ -23,7 +23,7 @@ pub(crate) type Wrong = (String, String);
 pub(crate) struct Written<'a> {
     /// The tenant; that of the caller, or `default`, where it is absent.
     pub(crate) tenant: Option<&'a Value>,
-    /// One of `room`, `user`, `users` and `all`.
+    /// One of `room`, `user`, `users`, `followers` and `all`.
     pub(crate) to: Option<&'a Value>,
     /// The name of the event.
     pub(crate) event: Option<&'a Value>,

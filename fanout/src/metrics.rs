@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     duration: Histogram,
     in_flight: IntGauge,
     idempotent_hits: IntCounter,
+    administration: IntCounterVec,
 }
 
 impl Metrics {
@@ -37,11 +38,16 @@ impl Metrics {
                 "fanout_idempotent_hits_total",
                 "Messages found to be in a channel already, by their id",
             )?,
+            administration: IntCounterVec::new(
+                Opts::new("fanout_admin_requests_total", "Calls of administration, by result"),
+                &["result"],
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.idempotent_hits.clone()))?;
+        registry.register(Box::new(metrics.administration.clone()))?;
         Ok(metrics)
     }
 
@@ -54,6 +60,11 @@ impl Metrics {
     /// Counts the end of one message.
     pub(crate) fn message(&self, refusal: Option<&Refusal>) {
         self.requests.with_label_values(&[refusal.map_or("ok", Refusal::label)]).inc();
+    }
+
+    /// Counts a call of administration.
+    pub(crate) fn administration(&self, refusal: Option<&Refusal>) {
+        self.administration.with_label_values(&[refusal.map_or("ok", Refusal::label)]).inc();
     }
 
     /// Counts channels that had a message already.

@@ -27,7 +27,10 @@ pub(crate) fn outline() -> OpenApi {
                        tenant. Every error is answered with problem details (RFC 9457)."
     ),
     modifiers(&Credentials),
-    tags((name = "publish", description = "Messages from backends to clients"))
+    tags(
+        (name = "publish", description = "Messages from backends to clients"),
+        (name = "memberships", description = "Rooms that the backend puts users into")
+    )
 )]
 struct Outline;
 
@@ -47,7 +50,8 @@ impl Modify for Credentials {
             "token",
             bearer(
                 Some("JWT"),
-                "A token that has the scope for publishing (`publish`, unless configured otherwise).",
+                "A token that has the scope for publishing or for administration (`publish` and `admin`, unless \
+                 configured otherwise).",
             ),
         );
         components.add_security_scheme("apiKey", bearer(None, "An API key from the configuration."));
@@ -98,11 +102,13 @@ impl ToSchema for To {
 
 impl PartialSchema for To {
     fn schema() -> RefOr<Schema> {
-        let name = || {
+        // With its prefix it has to be the name of a room.
+        const FOLLOWED: usize = 128 - "followers:".len();
+        let name = |longest: usize| {
             ObjectBuilder::new()
                 .schema_type(Type::String)
                 .min_length(Some(1))
-                .max_length(Some(128))
+                .max_length(Some(longest))
                 .pattern(Some("^[A-Za-z0-9_.:@+=|~-]+$"))
         };
         let only = |key: &str, schema: RefOr<Schema>, description: &str, example| {
@@ -113,17 +119,23 @@ impl PartialSchema for To {
                 .additional_properties(Some(AdditionalProperties::FreeForm(false)))
                 .examples([serde_json::json!({ key: example })])
         };
-        let users = ArrayBuilder::new().items(name()).min_items(Some(1)).max_items(Some(MAX_USERS));
+        let users = ArrayBuilder::new().items(name(128)).min_items(Some(1)).max_items(Some(MAX_USERS));
         let always = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
         OneOfBuilder::new()
             .description(Some("Who gets a message: exactly one of these keys."))
-            .item(only("room", name().into(), "Everyone in a room.", "lobby".into()))
-            .item(only("user", name().into(), "Every session of a user.", "42".into()))
+            .item(only("room", name(128).into(), "Everyone in a room.", "lobby".into()))
+            .item(only("user", name(128).into(), "Every session of a user.", "42".into()))
             .item(only(
                 "users",
                 users.into(),
                 "Every session of each of these users; who is named twice gets it once.",
                 serde_json::json!(["42", "43"]),
+            ))
+            .item(only(
+                "followers",
+                name(FOLLOWED).into(),
+                "Everyone who follows a user: the members of the room `followers:<user>`.",
+                "7".into(),
             ))
             .item(only("all", always.into(), "Everyone of the tenant.", true.into()))
             .into()
@@ -160,6 +172,48 @@ impl IntoResponses for BatchProblems {
             ]
             .map(problem),
         )
+    }
+}
+
+/// How every call of administration can fail.
+pub(crate) struct AdminProblems;
+
+impl IntoResponses for AdminProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from(
+            [
+                ("400", "A name or a parameter is not allowed, or the body is not what the call takes"),
+                ("401", "The credential is missing, wrong or too old"),
+                ("403", "The credential lacks the scope for administration, or does not reach the tenant"),
+                ("503", "There was no answer in time, or too many calls are in flight; repeating it is safe"),
+            ]
+            .map(problem),
+        )
+    }
+}
+
+/// How a call of administration with a body can fail as well.
+pub(crate) struct ChangeProblems;
+
+impl IntoResponses for ChangeProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from(
+            [
+                ("408", "The body did not arrive in time"),
+                ("413", "The body is larger than the API takes"),
+                ("415", "The body is not declared as application/json"),
+            ]
+            .map(problem),
+        )
+    }
+}
+
+/// How a call that adds something can fail as well.
+pub(crate) struct LimitProblems;
+
+impl IntoResponses for LimitProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([problem(("422", "The user is a member of 10,000 rooms already"))])
     }
 }
 

@@ -36,6 +36,10 @@ impl Publisher {
         Self { broker, rules }
     }
 
+    pub(crate) const fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
     pub(crate) const fn rules(&self) -> &ChannelRules {
         &self.rules
     }

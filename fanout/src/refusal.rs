@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use broker::MEMBERSHIPS_MAX;
 use chassis::auth::TokenError;
 use proto::{ErrorCode, NameError};
 use serde::de::DeserializeOwned;
@@ -27,6 +28,17 @@ pub(crate) enum Refusal {
         error: NameError,
         /// Where: a JSON pointer.
         pointer: String,
+    },
+    /// A parameter of the query is not what the call takes.
+    #[error("{0}")]
+    Parameter(String),
+    /// A name in the path or the query is not allowed.
+    #[error("{what} {error}")]
+    NamedParameter {
+        /// Which one.
+        what: &'static str,
+        /// What is wrong with it.
+        error: NameError,
     },
     /// The body is not declared as what the call takes.
     #[error("the body must be declared as {0}")]
@@ -74,6 +86,12 @@ pub(crate) enum Refusal {
     /// The broker did not answer in time. The message may be in.
     #[error("the message could not be stored in time; repeating it with the same id is safe")]
     Unavailable,
+    /// The broker did not answer in time, and what was asked of it may be done.
+    #[error("there was no answer in time; repeating the call is safe")]
+    Away,
+    /// A user would be a member of too many rooms.
+    #[error("a user can be a member of at most {MEMBERSHIPS_MAX} rooms")]
+    TooManyRooms,
     /// A stream of messages ended early, because one could not be stored.
     #[error(
         "the message of line {line} could not be stored in time; send it and all after it again, with the same ids"
@@ -102,8 +120,9 @@ impl Refusal {
     /// The stable word for it.
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Malformed { .. } | Self::MediaType(_) => ErrorCode::InvalidMessage,
-            Self::Name { .. } => ErrorCode::InvalidName,
+            Self::Malformed { .. } | Self::MediaType(_) | Self::Parameter(_) => ErrorCode::InvalidMessage,
+            Self::Name { .. } | Self::NamedParameter { .. } => ErrorCode::InvalidName,
+            Self::TooManyRooms => ErrorCode::LimitReached,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
             Self::TooManyWebhooks => ErrorCode::RateLimited,
@@ -112,7 +131,9 @@ impl Refusal {
             Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
-            Self::Unavailable | Self::Stopped { .. } | Self::Busy | Self::SlowBody => ErrorCode::Unavailable,
+            Self::Unavailable | Self::Away | Self::Stopped { .. } | Self::Busy | Self::SlowBody => {
+                ErrorCode::Unavailable
+            }
         }
     }
 
@@ -122,6 +143,8 @@ impl Refusal {
             Self::NoSuchMethod => 405,
             Self::MediaType(_) => 415,
             Self::SlowBody => 408,
+            // Waiting does not help.
+            Self::TooManyRooms => 422,
             other => other.code().status(),
         }
     }
@@ -139,14 +162,21 @@ impl Refusal {
     /// The word under which it is counted: a bounded set.
     pub(crate) const fn label(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } | Self::Name { .. } | Self::MediaType(_) | Self::SlowBody => "invalid",
+            Self::Malformed { .. }
+            | Self::Name { .. }
+            | Self::Parameter(_)
+            | Self::NamedParameter { .. }
+            | Self::MediaType(_)
+            | Self::SlowBody => "invalid",
+            Self::TooManyRooms => "too_many",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
             Self::NoSuchPath | Self::NoSuchMethod => "unknown",
             Self::Forbidden(_) => "forbidden",
             Self::Conflict => "conflict",
-            Self::Unavailable | Self::Stopped { .. } | Self::Token(TokenError::KeysUnavailable) => {
-                "unavailable"
-            }
+            Self::Unavailable
+            | Self::Away
+            | Self::Stopped { .. }
+            | Self::Token(TokenError::KeysUnavailable) => "unavailable",
             Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
             Self::Busy | Self::TooManyWebhooks => "overloaded",
             Self::Webhook(rejection) => rejection.label(),

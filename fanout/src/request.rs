@@ -55,6 +55,8 @@ pub(crate) enum To {
     User(String),
     /// Every session of each of these users, 1 to 1000 of them; who is named twice gets it once.
     Users(Vec<String>),
+    /// Everyone who follows a user: the members of the room `followers:<user>`.
+    Followers(String),
     /// Everyone of the tenant; always `true`.
     All(bool),
 }
@@ -70,6 +72,8 @@ struct ToFields {
     #[serde(default, deserialize_with = "present")]
     users: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
+    followers: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     all: Option<bool>,
 }
 
@@ -81,13 +85,19 @@ impl TryFrom<ToFields> for To {
     type Error = &'static str;
 
     fn try_from(fields: ToFields) -> Result<Self, Self::Error> {
-        match fields {
-            ToFields { room: Some(room), user: None, users: None, all: None } => Ok(Self::Room(room)),
-            ToFields { room: None, user: Some(user), users: None, all: None } => Ok(Self::User(user)),
-            ToFields { room: None, user: None, users: Some(users), all: None } => Ok(Self::Users(users)),
-            ToFields { room: None, user: None, users: None, all: Some(true) } => Ok(Self::All(true)),
-            ToFields { room: None, user: None, users: None, all: Some(false) } => Err("all must be true"),
-            _ => Err("needs exactly one of room, user, users and all"),
+        let ToFields { room, user, users, followers, all } = fields;
+        let targets = [
+            room.map(Self::Room),
+            user.map(Self::User),
+            users.map(Self::Users),
+            followers.map(Self::Followers),
+            all.map(Self::All),
+        ];
+        let mut targets = targets.into_iter().flatten();
+        match (targets.next(), targets.next()) {
+            (Some(Self::All(false)), None) => Err("all must be true"),
+            (Some(target), None) => Ok(target),
+            _ => Err("needs exactly one of room, user, users, followers and all"),
         }
     }
 }
@@ -160,6 +170,10 @@ fn channels(to: &To, tenant: &Tenant) -> Result<Vec<Channel>, Refusal> {
     match to {
         To::Room(room) => Ok(vec![Channel::room(tenant, &Room::new(room).map_err(at("/to/room"))?)]),
         To::User(user) => Ok(vec![Channel::user(tenant, &UserId::new(user).map_err(at("/to/user"))?)]),
+        To::Followers(user) => {
+            let user = UserId::new(user).map_err(at("/to/followers"))?;
+            Ok(vec![Channel::room(tenant, &Room::followers(&user).map_err(at("/to/followers"))?)])
+        }
         To::All(_) => Ok(vec![Channel::everyone(tenant)]),
         To::Users(users) if users.is_empty() || users.len() > MAX_USERS => {
             Err(Refusal::malformed("/to/users", format!("must name 1 to {MAX_USERS} users")))
@@ -196,6 +210,7 @@ mod tests {
     fn each_target_is_a_channel_of_the_tenant() {
         assert_eq!(names(r#"{"room":"lobby"}"#), ["t/r/lobby"]);
         assert_eq!(names(r#"{"user":"1"}"#), ["t/u/1"]);
+        assert_eq!(names(r#"{"followers":"1"}"#), ["t/r/followers:1"]);
         assert_eq!(names(r#"{"all":true}"#), ["t/a/"]);
         assert_eq!(names(r#"{"users":["2","1","2"]}"#), ["t/u/2", "t/u/1"]);
     }
@@ -232,10 +247,11 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_refused_at_its_place() {
-        let place = |to, event| check(to, event, "1").unwrap_err();
+        let place = |to: &str, event| check(to, event, "1").unwrap_err();
         for (refusal, pointer) in [
             (place(r#"{"room":"a/b"}"#, "e"), "/to/room"),
             (place(r#"{"user":""}"#, "e"), "/to/user"),
+            (place(&format!(r#"{{"followers":"{}"}}"#, "x".repeat(119)), "e"), "/to/followers"),
             (place(r#"{"users":["a","b c"]}"#, "e"), "/to/users/1"),
             (place(r#"{"room":"a"}"#, ""), "/event"),
         ] {

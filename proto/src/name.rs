@@ -134,6 +134,16 @@ name! {
     /// A room of a tenant. At most 128 bytes.
     Room, 128, identifier
 }
+impl Room {
+    /// The room of those who follow a user: to follow is to be a member of it.
+    ///
+    /// # Errors
+    /// [`NameError::TooLong`] where the user's id leaves no room for the prefix.
+    pub fn followers(user: &UserId) -> Result<Self, NameError> {
+        Self::new(format!("followers:{user}"))
+    }
+}
+
 name! {
     /// One authenticated client connection; unique in the cluster. At most 64 bytes.
     SessionId, 64, identifier

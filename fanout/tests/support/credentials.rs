@@ -30,7 +30,7 @@ pub fn callers() -> Callers {
     Callers::new(Arc::new(tokens), Arc::new(ApiKeys::from_options(&loaded).unwrap()))
 }
 
-/// The token of `acme` (a user of that tenant), `root` (may publish to any tenant), `reader` (may not publish), `sender` (may send) and
+/// The token of `acme` (a user of that tenant), `root` (may publish to any tenant), `reader` (may not publish), `sender` (may send), `admin` (may administer) and
 /// `late` (whose token has expired); the API key of `key` (for acme and globex). Any other name stands for itself.
 pub fn credential(name: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -39,6 +39,7 @@ pub fn credential(name: &str) -> String {
         "root" => token("publish:any-tenant", now),
         "reader" => token("history", now),
         "sender" => token("send", now),
+        "admin" => token("admin", now),
         "late" => token("publish", now - 7200),
         "key" => KEY.expose().to_owned(),
         other => other.to_owned(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
+use broker::memory::MemoryBroker;
 use broker::{
     Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Presence, Publish,
     PublishError, Published, Sink, Unavailable,
@@ -20,7 +21,7 @@ use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
-use proto::{Channel, ChannelRules, Epoch, Nonce, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{Channel, ChannelRules, Epoch, NodeId, Nonce, Position, PresenceEntry, Room, Tenant, UserId};
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
@@ -47,6 +48,14 @@ struct Store {
 pub struct FakeBroker {
     behaviour: Behaviour,
     store: Mutex<Store>,
+    /// What is not about publishing.
+    pub rest: MemoryBroker,
+}
+
+impl FakeBroker {
+    async fn answers(&self) -> Result<(), Unavailable> {
+        if self.behaviour == Behaviour::Hangs { std::future::pending().await } else { Ok(()) }
+    }
 }
 
 #[async_trait]
@@ -88,52 +97,55 @@ impl Broker for FakeBroker {
     fn subscribe(&self, _: &[Channel]) {}
     fn unsubscribe(&self, _: &[Channel]) {}
 
-    async fn history(&self, _: &Channel, _: HistoryQuery) -> Result<History, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Unavailable> {
+        self.rest.history(channel, query).await
     }
 
-    async fn tops(&self, _: &[Channel]) -> Result<Vec<Position>, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable> {
+        self.rest.tops(channels).await
     }
 
-    async fn hold(&self, _: &Channel, _: &PresenceEntry) -> Result<u64, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+        self.rest.hold(channel, user).await
     }
 
-    async fn release(&self, _: &Channel, _: &UserId) -> Result<(), Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
+        self.rest.release(channel, user).await
     }
 
-    async fn present(&self, _: &Channel, _: usize) -> Result<Presence, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable> {
+        self.rest.present(channel, limit).await
     }
 
-    async fn control(&self, _: &Channel, _: Bytes) -> Result<u64, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable> {
+        self.rest.control(channel, payload).await
     }
 
     async fn set_memberships(
         &self,
-        _: &Tenant,
-        _: &UserId,
-        _: &[Room],
-        _: &[Room],
+        tenant: &Tenant,
+        user: &UserId,
+        join: &[Room],
+        leave: &[Room],
     ) -> Result<(), MembershipError> {
-        Err(Unavailable("not in this test".into()).into())
+        self.answers().await?;
+        self.rest.set_memberships(tenant, user, join, leave).await
     }
 
-    async fn memberships(&self, _: &Tenant, _: &UserId) -> Result<Vec<Room>, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+    async fn memberships(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<Room>, Unavailable> {
+        self.answers().await?;
+        self.rest.memberships(tenant, user).await
     }
 
     async fn members(
         &self,
-        _: &Tenant,
-        _: &Room,
-        _: Option<&UserId>,
-        _: usize,
+        tenant: &Tenant,
+        room: &Room,
+        after: Option<&UserId>,
+        limit: usize,
     ) -> Result<Members, Unavailable> {
-        Err(Unavailable("not in this test".into()))
+        self.answers().await?;
+        self.rest.members(tenant, room, after, limit).await
     }
 
     fn health(&self) -> Health {
@@ -188,7 +200,8 @@ impl Api {
     }
 
     pub fn configured(behaviour: Behaviour, config: FanoutConfig) -> Self {
-        let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default() });
+        let rest = MemoryBroker::new(&broker::memory::Store::default(), NodeId::new("test").unwrap());
+        let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default(), rest });
         let registry = Registry::new();
         let fanout =
             Fanout::new(config, broker.clone(), credentials::callers(), ChannelRules::default(), &registry)
@@ -198,6 +211,17 @@ impl Api {
 
     pub async fn post(&self, path: &str, body: &str) -> Answer {
         self.call(post(path, "acme").body(body.to_owned().into()).unwrap()).await
+    }
+
+    /// A call of administration.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", credential("admin")))
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = body.map_or_else(Body::empty, |body| body.to_string().into());
+        self.call(request.body(body).unwrap()).await
     }
 
     pub async fn call(&self, request: Request<Body>) -> Answer {
