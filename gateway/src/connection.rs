@@ -14,12 +14,15 @@ use crate::errand::{self, Done};
 use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
-use crate::peer::{NEVER, Peer, Signal};
+use crate::peer::{Memberships, NEVER, Peer, Signal};
 use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
 use crate::timers::Timers;
 
 /// How long a client may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Over how long the connections of a node look up memberships after an interruption.
+const MISSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a client's frames arrive. What it is sent goes through its peer.
 pub(crate) trait Transport {
@@ -176,13 +179,32 @@ impl<T: Transport> Connection<T> {
             None => {}
         }
         while let Some(timer) = self.timers.expire(self.node.pulse.second()) {
-            if timer == Timer::Goodbye {
-                return Err(Over);
+            match timer {
+                Timer::Goodbye => return Err(Over),
+                Timer::Memberships => self.peer.change_memberships(Memberships::Unknown),
+                _ => self.session.expired(timer),
             }
-            self.session.expired(timer);
         }
         self.peer.set_deadline(self.timers.next());
+        self.follow_memberships();
         Ok(())
+    }
+
+    /// Lets the session follow its user's memberships, as soon as no operation is under way.
+    fn follow_memberships(&mut self) {
+        if self.errand.is_some() || self.closing.is_some() {
+            return;
+        }
+        match self.peer.take_memberships() {
+            Some(Memberships::Changed(change)) => self.session.follow_memberships(change),
+            Some(Memberships::Unknown) => self.session.look_up_memberships(),
+            // Not all connections of a node at once.
+            Some(Memberships::Missed) => {
+                let wait = self.peer.number as u64 % MISSED_WITHIN.as_secs();
+                self.set(Timer::Memberships, Some(Duration::from_secs(wait)));
+            }
+            None => {}
+        }
     }
 
     fn finished(&mut self, done: Done) {
@@ -201,6 +223,7 @@ impl<T: Transport> Connection<T> {
                 self.followings.add(arrival, &self.terms.endpoint, &self.peer);
             }
         }
+        self.follow_memberships();
     }
 
     fn incoming(&mut self, incoming: Incoming) -> Result<(), Over> {
@@ -242,7 +265,8 @@ impl<T: Transport> Connection<T> {
             Operation::Join { channel, .. } => self.followings.remove(channel),
             _ => None,
         };
-        self.errand = Some(Box::pin(errand::run(Arc::clone(&self.node), operation, previous)));
+        let (node, terms, peer) = (Arc::clone(&self.node), Arc::clone(&self.terms), Arc::clone(&self.peer));
+        self.errand = Some(Box::pin(errand::run(node, terms, peer, operation, previous)));
     }
 
     /// Says goodbye: what is queued still goes out, then the client has a moment to answer.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proto::framing::Framing;
 use proto::{Close, Invalid, Outgoing, Request, RequestId};
 
+use crate::policy::Admission;
 use crate::{event_stream, metrics, ws_frame};
 
 /// The index of an endpoint in the gateway's table.
@@ -57,7 +58,7 @@ pub enum Refusal {
 }
 
 /// The policies of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// Where it is served.
     pub path: String,
@@ -71,6 +72,8 @@ pub struct Endpoint {
     pub in_band: bool,
     /// How long a client may take to present a token.
     pub auth_timeout: Duration,
+    /// Which tokens it takes, and the rooms that its sessions are in by themselves.
+    pub admission: Admission,
     /// With which ending a client without a good token is refused.
     pub refusal: Refusal,
     /// How many requests a second a client may send; twice as many at once.
@@ -94,6 +97,7 @@ impl Default for Endpoint {
             framing: Framing::Native,
             in_band: true,
             auth_timeout: Duration::from_secs(10),
+            admission: Admission::default(),
             refusal: Refusal::ByReason,
             rate: 100,
             max_rooms: 128,

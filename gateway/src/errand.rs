@@ -4,16 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Continuity, Entry, History, HistoryQuery, PublishError, Unavailable};
-use proto::{Channel, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room};
+use futures_util::stream::{self, StreamExt};
+use proto::{
+    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room, Tenant,
+};
 use tokio::time::timeout;
 
 use crate::following::{Following, PAGE};
 use crate::hub::Attachment;
 use crate::node::Node;
-use crate::session::{Failure, LISTED_USERS, Operation, Outcome};
+use crate::peer::Peer;
+use crate::session::{Arrived, Failure, LISTED_USERS, Operation, Outcome, Terms};
 
 /// How long a client waits before it is told that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many rooms that a session is put into are joined at a time.
+const SEATS_AT_ONCE: usize = 64;
 
 /// What came of an operation.
 pub(crate) struct Done {
@@ -34,12 +41,29 @@ pub(crate) struct Arrival {
 
 /// Carries out an operation. `previous` is the place that a room had if it is joined again: it is given up only
 /// when the new one is there, so that nobody sees the user leave.
-pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<Following>) -> Done {
+pub(crate) async fn run(
+    node: Arc<Node>,
+    terms: Arc<Terms>,
+    peer: Arc<Peer>,
+    operation: Operation,
+    previous: Option<Following>,
+) -> Done {
     let outcome = match operation {
         Operation::Verify { token, purpose } => {
             Outcome::Verified(purpose, node.identify(&token).await.map(Box::new))
         }
-        Operation::Admit { channels, since } => return admit(&node, channels, since).await,
+        Operation::Admit { tenant, user, rooms, since } => {
+            let seats = Seats { node: &node, channels: &terms.channels, tenant, user, since };
+            return seats.admit(&peer, rooms).await;
+        }
+        Operation::Follow { tenant, user, rooms } => {
+            let since = Cursor::default();
+            return Seats { node: &node, channels: &terms.channels, tenant, user, since }.follow(rooms).await;
+        }
+        Operation::Memberships { tenant, user } => match node.broker.memberships(&tenant, &user).await {
+            Ok(rooms) => Outcome::Memberships(rooms),
+            Err(Unavailable(_)) => Outcome::Failed(Failure::MembershipsUnknown),
+        },
         Operation::Join { room, channel, since, presence } => {
             return join(&node, room, channel, since, presence, previous).await;
         }
@@ -65,15 +89,89 @@ pub(crate) async fn run(node: Arc<Node>, operation: Operation, previous: Option<
     Done { outcome, arrivals: Vec::new() }
 }
 
-async fn admit(node: &Node, channels: [Channel; 2], since: [Option<Position>; 2]) -> Done {
-    let ([user, everyone], [user_since, everyone_since]) = (channels, since);
-    let both = async { tokio::join!(arrive(node, user, user_since), arrive(node, everyone, everyone_since)) };
-    let Ok((Ok(user), Ok(everyone))) = timeout(PATIENCE, both).await else {
-        return failed(Failure::NotAdmitted);
-    };
-    let arrivals = vec![user, everyone];
-    let places = arrivals.iter().map(|arrival| (arrival.following.channel().clone(), arrival.following.at()));
-    Done { outcome: Outcome::Admitted(places.collect()), arrivals }
+/// Places for a session in channels that its client did not ask for.
+struct Seats<'a> {
+    node: &'a Node,
+    channels: &'a ChannelRules,
+    tenant: Tenant,
+    /// As whom the session is seen in rooms.
+    user: PresenceEntry,
+    /// From where it goes on.
+    since: Cursor,
+}
+
+/// What came of a seat in a room: with how many users are there.
+type Seat = (Room, Result<(Arrival, Option<u64>), Unavailable>);
+
+impl Seats<'_> {
+    async fn admit(&self, peer: &Arc<Peer>, mut rooms: Vec<Room>) -> Done {
+        let [own, everyone] = [Channel::user(&self.tenant, &self.user.user), Channel::everyone(&self.tenant)]
+            .map(|channel| {
+                let since = self.since.get(&channel.public_name());
+                arrive(self.node, channel, since)
+            });
+        let both = async { tokio::join!(own, everyone) };
+        let Ok((Ok(mut own), Ok(everyone))) = timeout(PATIENCE, both).await else {
+            return failed(Failure::NotAdmitted);
+        };
+        // Before the memberships are read: from here on the session is told of changes.
+        own.following.enlist(peer);
+        let Ok(memberships) = self.node.broker.memberships(&self.tenant, &self.user.user).await else {
+            return failed(Failure::NotAdmitted);
+        };
+        rooms.extend(memberships.iter().cloned());
+        rooms.sort();
+        rooms.dedup();
+        let mut arrivals = vec![own, everyone];
+        for (_, seat) in self.take(rooms.clone()).await {
+            let Ok((arrival, _)) = seat else { return failed(Failure::NotAdmitted) };
+            arrivals.push(arrival);
+        }
+        let place = |arrival: &Arrival| (arrival.following.channel().clone(), arrival.following.at());
+        let places = arrivals.iter().map(place).collect();
+        Done { outcome: Outcome::Admitted { places, rooms, memberships }, arrivals }
+    }
+
+    /// Rooms that cannot be had are left out.
+    async fn follow(&self, rooms: Vec<Room>) -> Done {
+        let (mut arrived, mut arrivals, mut all) = (Vec::new(), Vec::new(), true);
+        for (room, seat) in self.take(rooms).await {
+            match seat {
+                Ok((arrival, user_count)) => {
+                    arrived.push(Arrived { room, position: arrival.following.at(), user_count });
+                    arrivals.push(arrival);
+                }
+                Err(Unavailable(_)) => all = false,
+            }
+        }
+        Done { outcome: Outcome::Followed { arrived, all }, arrivals }
+    }
+
+    /// Takes seats in rooms, some at a time.
+    async fn take(&self, rooms: Vec<Room>) -> Vec<Seat> {
+        let seats = rooms.into_iter().map(|room| async move {
+            let channel = Channel::room(&self.tenant, &room);
+            let presence = self.channels.of(&channel).presence.then(|| self.user.clone());
+            let since = self.since.get(&channel.public_name());
+            (room, take_seat(self.node, channel, since, presence).await)
+        });
+        stream::iter(seats).buffer_unordered(SEATS_AT_ONCE).collect().await
+    }
+}
+
+/// Attaches to a room, and makes the user present there if they are to be seen. Tells how many users are there.
+async fn take_seat(
+    node: &Node,
+    channel: Channel,
+    since: Option<Position>,
+    presence: Option<PresenceEntry>,
+) -> Result<(Arrival, Option<u64>), Unavailable> {
+    let late = |_| Unavailable("the channel's place is not known in time".to_owned());
+    let mut arrival = timeout(PATIENCE, arrive(node, channel.clone(), since)).await.map_err(late)??;
+    let Some(entry) = presence else { return Ok((arrival, None)) };
+    let (stay, count) = node.presence.enter(&channel, &entry).await?;
+    arrival.following.stays(stay, entry.user);
+    Ok((arrival, Some(count)))
 }
 
 /// Attaches to a channel and reads what came after `since`.
@@ -97,19 +195,9 @@ async fn join(
     presence: Option<PresenceEntry>,
     previous: Option<Following>,
 ) -> Done {
-    let Ok(Ok(mut arrival)) = timeout(PATIENCE, arrive(node, channel.clone(), since)).await else {
+    let Ok((arrival, user_count)) = take_seat(node, channel, since, presence).await else {
         return failed(Failure::Unavailable);
     };
-    let mut user_count = None;
-    if let Some(entry) = presence {
-        match node.presence.enter(&channel, &entry).await {
-            Ok((stay, count)) => {
-                arrival.following.stays(stay, entry.user);
-                user_count = Some(count);
-            }
-            Err(Unavailable(_)) => return failed(Failure::Unavailable),
-        }
-    }
     drop(previous);
     let recovered = since.is_some() && arrival.gap.is_none();
     let position = arrival.following.at();

@@ -61,7 +61,8 @@ fn moved(outgoing: &Outgoing<'_>) -> Option<Cursor> {
         | Outgoing::Gap { channel, position, .. } => {
             cursor.set(channel, *position);
         }
-        Outgoing::Joined { room, position: Some(position), .. } => {
+        Outgoing::Joined { room, position: Some(position), .. }
+        | Outgoing::Added { room, position: Some(position), .. } => {
             cursor.set(&format!("room:{room}"), *position);
         }
         Outgoing::AuthSuccess { positions, .. } => {

@@ -61,6 +61,11 @@ impl Following {
         self.attachment.introduce(user);
     }
 
+    /// Makes the peer known to the channel before it is fed.
+    pub(crate) fn enlist(&mut self, peer: &Arc<Peer>) {
+        self.attachment.enlist(peer);
+    }
+
     /// Follows from another place on.
     pub(crate) const fn restart(&mut self, at: Position) {
         self.place = Place::Behind(at);

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::chaos::{Detector, is_off, loses_one};
-use broker::{Broker, Frame, History, PresenceNews, Sink};
+use broker::{Broker, Frame, History, MembershipChange, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use proto::{Channel, GapReason, Outgoing, Position, Publication, Step, UserId};
+use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +25,7 @@ use crate::endpoint::{Endpoint, EndpointId};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
-use crate::peer::Peer;
+use crate::peer::{Memberships, Peer};
 
 /// Enough that threads seldom meet, few enough that an idle node stays small.
 const SHARDS: usize = 64;
@@ -343,9 +343,17 @@ impl Sink for Hub {
         }
     }
 
-    fn control(&self, channel: &str, _payload: Bytes) {
-        // From a node of a later version: this one knows nothing that others could tell it.
-        tracing::debug!(channel, "a message from node to node that is not known here");
+    fn control(&self, channel: &str, payload: Bytes) {
+        let Some(change) = MembershipChange::decode(&payload) else {
+            // From a node of a later version.
+            tracing::debug!(channel, "a message from node to node that is not known here");
+            return;
+        };
+        if let Some(entry) = self.shard(channel).get(channel) {
+            for (_, subscriber) in &entry.subscribers {
+                subscriber.peer.change_memberships(Memberships::Changed(change.clone()));
+            }
+        }
     }
 
     fn subscribed(&self, channels: &[Channel]) {
@@ -354,6 +362,12 @@ impl Sink for Hub {
                 let at = entry.follower.position();
                 if is_off(Detector::Interruption) && at.is_some() {
                     continue;
+                }
+                if at.is_some() && channel.kind() == Kind::User {
+                    // What nodes told each other meanwhile was not stored.
+                    for (_, subscriber) in &entry.subscribers {
+                        subscriber.peer.change_memberships(Memberships::Missed);
+                    }
                 }
                 entry.follower.subscribed();
                 self.run(entry, at);
@@ -442,6 +456,16 @@ impl Attachment {
     /// Makes the connection one that is present as this user, from the next time that it is fed.
     pub(crate) fn introduce(&mut self, user: UserId) {
         self.member = Some(user);
+    }
+
+    /// Makes the peer one of the channel's, which is not fed yet, but told what nodes tell each other.
+    pub(crate) fn enlist(&mut self, peer: &Arc<Peer>) {
+        let mut shard = self.hub.shard(self.channel.as_str());
+        let Some(entry) = shard.get_mut(&self.channel) else { return };
+        let after = Position::start(proto::Epoch(0));
+        let subscriber =
+            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after, fed: false };
+        self.slot.get_or_insert_with(|| entry.subscribers.insert(subscriber));
     }
 
     /// How many gaps this node has told in the channel.

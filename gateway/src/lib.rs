@@ -26,6 +26,7 @@ mod metrics;
 mod node;
 mod outbound;
 mod peer;
+mod policy;
 mod presence;
 mod pulse;
 mod rate;
@@ -54,6 +55,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use chaos::{CHAOS, set_switches};
 pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
 pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
+pub use policy::{Admission, RoomName};
 
 use door::Door;
 use drain::Drain;

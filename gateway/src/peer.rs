@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use broker::MembershipChange;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -27,6 +28,17 @@ pub(crate) enum Signal {
     Close(Close),
 }
 
+/// What became of the memberships of a connection's user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Memberships {
+    /// The backend changed them.
+    Changed(MembershipChange),
+    /// More changed than is told: they have to be looked up.
+    Unknown,
+    /// They may have changed, for many users at once: they have to be looked up some time soon.
+    Missed,
+}
+
 /// The shared side of a connection. Its own task holds the rest.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -45,6 +57,7 @@ pub(crate) struct Peer {
     /// The channels that are not fed because the queue was full, and from where to catch up.
     lagging: Mutex<Vec<(Channel, Position)>>,
     signal: Mutex<Option<Signal>>,
+    memberships: Mutex<Option<Box<Memberships>>>,
     waker: AtomicWaker,
     /// Something happened that the connection's task has to look at.
     called: AtomicBool,
@@ -86,6 +99,7 @@ impl Peer {
             outbound,
             lagging: Mutex::new(Vec::new()),
             signal: Mutex::new(None),
+            memberships: Mutex::new(None),
             waker: AtomicWaker::new(),
             called: AtomicBool::new(false),
             behind: AtomicBool::new(false),
@@ -167,6 +181,25 @@ impl Peer {
     pub(crate) fn signal(&self, signal: Signal) {
         *self.signal.lock() = Some(signal);
         self.call();
+    }
+
+    /// Tells the session what became of its user's memberships.
+    pub(crate) fn change_memberships(&self, news: Memberships) {
+        {
+            let mut pending = self.memberships.lock();
+            let sum = match (pending.as_deref(), news) {
+                (None, news) => news,
+                (Some(Memberships::Missed), Memberships::Missed) => Memberships::Missed,
+                // Two at once are too seldom to be worth adding up.
+                (Some(_), _) => Memberships::Unknown,
+            };
+            *pending = Some(Box::new(sum));
+        }
+        self.call();
+    }
+
+    pub(crate) fn take_memberships(&self) -> Option<Memberships> {
+        self.memberships.lock().take().map(|news| *news)
     }
 
     /// Takes what waits, for a transport that pulls; `None` once nothing comes any more.

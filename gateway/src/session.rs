@@ -4,7 +4,9 @@
 //! most one operation under way, and is given no further request meanwhile, so that answers keep the order of
 //! the requests.
 
+mod member;
 mod operation;
+mod rooms;
 #[cfg(test)]
 mod tests;
 
@@ -12,20 +14,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{IdempotencyKey, Publish, Retention};
+use broker::MembershipChange;
 use bytes::Bytes;
 use chassis::auth::{Identity, TokenError};
 use proto::{
-    About, Channel, ChannelOptions, ChannelRules, Close, Command, Cursor, ErrorCode, EventName, Invalid,
-    MessageId, NodeId, Outgoing, Position, PresenceEntry, Profile, Publication, Request, RequestId, Room,
-    Sender, SessionId, SessionInfo, Timestamp,
+    About, Channel, ChannelRules, Close, Command, Cursor, ErrorCode, Invalid, NodeId, Outgoing, Profile,
+    Request, RequestId, Room, SessionId, Timestamp,
 };
-use serde_json::value::RawValue;
 
 use crate::endpoint::{self, Endpoint};
 use crate::pulse::HEARTBEAT;
 use crate::rate::Bucket;
-pub(crate) use operation::{Failure, Operation, Outcome, Purpose};
+use member::{Member, Message};
+pub(crate) use operation::{Arrived, Failure, Operation, Outcome, Purpose};
+use rooms::Moves;
 
 /// How many users a `presence` request lists.
 pub(crate) const LISTED_USERS: usize = 1000;
@@ -71,6 +73,8 @@ pub(crate) enum Timer {
     Authentication,
     /// The token runs out.
     Token,
+    /// The user's memberships have to be looked up again.
+    Memberships,
     /// The client has to catch up.
     Lag,
     /// The client has to answer a close.
@@ -78,7 +82,8 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 4] = [Self::Authentication, Self::Token, Self::Lag, Self::Goodbye];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Authentication, Self::Token, Self::Memberships, Self::Lag, Self::Goodbye];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -107,14 +112,6 @@ enum State {
     Anonymous(Cursor),
     Admitted(Box<Member>),
     Closed,
-}
-
-#[derive(Debug)]
-struct Member {
-    identity: Identity,
-    /// What the application shows of the user.
-    profile: Option<Profile>,
-    rooms: Vec<Room>,
 }
 
 impl Session {
@@ -243,13 +240,19 @@ impl Session {
             return;
         }
         match outcome {
-            Outcome::Verified(purpose, Ok(identity)) => match purpose {
-                Purpose::Authenticate => self.admit(*identity, now),
-                Purpose::Refresh => self.refresh(*identity, now),
-            },
+            Outcome::Verified(purpose, Ok(identity)) => {
+                match (self.terms.endpoint.admission.admit(&identity), purpose) {
+                    (Ok(rooms), Purpose::Authenticate) => self.admit(*identity, rooms, now),
+                    (Ok(rooms), Purpose::Refresh) => self.refresh(*identity, rooms, now),
+                    (Err(error), purpose) => self.refuse(purpose, &TokenError::Claims(error)),
+                }
+            }
             Outcome::Verified(purpose, Err(error)) => self.refuse(purpose, &error),
-            Outcome::Admitted(positions) => {
-                let State::Admitted(member) = &self.state else { return };
+            Outcome::Admitted { places: positions, rooms, memberships } => {
+                let State::Admitted(member) = &mut self.state else { return };
+                rooms.into_iter().for_each(|room| member.rooms.enter(room));
+                // It is in them already.
+                member.rooms.set_memberships(memberships);
                 let session = member.info(&self.id);
                 let positions: Vec<_> =
                     positions.iter().map(|(channel, at)| (channel.public_name(), *at)).collect();
@@ -258,9 +261,28 @@ impl Session {
             Outcome::Joined { room, position, recovered, user_count } => {
                 let State::Admitted(member) = &mut self.state else { return };
                 let keeps = self.terms.channels.of(&member.channel(&room)).history_size > 0;
-                member.rooms.push(room.clone());
+                member.rooms.enter(room.clone());
                 let position = keeps.then_some(position);
                 self.reply(&Outgoing::Joined { room: &room, position, recovered, user_count });
+            }
+            Outcome::Memberships(memberships) => {
+                let State::Admitted(member) = &mut self.state else { return };
+                let moves = member.rooms.set_memberships(memberships);
+                self.go(moves);
+            }
+            Outcome::Followed { arrived, all } => {
+                if !all {
+                    self.set(Timer::Memberships, Some(SOON));
+                }
+                for Arrived { room, position, user_count } in arrived {
+                    let State::Admitted(member) = &mut self.state else { return };
+                    let keeps = self.terms.channels.of(&member.channel(&room)).history_size > 0;
+                    member.rooms.enter(room.clone());
+                    let position = keeps.then_some(position);
+                    let added = Outgoing::Added { room: &room, position, user_count };
+                    let frame = self.terms.endpoint.frame(&added, None);
+                    self.send(frame);
+                }
             }
             Outcome::Published { room, id, published } => self.reply(&Outgoing::Published {
                 room: &room,
@@ -284,13 +306,27 @@ impl Session {
         }
     }
 
+    /// The backend put the user into rooms or took them out of some. No operation may be under way.
+    pub(crate) fn follow_memberships(&mut self, change: MembershipChange) {
+        let State::Admitted(member) = &mut self.state else { return };
+        let moves = member.rooms.change_memberships(change);
+        self.go(moves);
+    }
+
+    /// A change of memberships may have been missed. No operation may be under way.
+    pub(crate) fn look_up_memberships(&mut self) {
+        let State::Admitted(member) = &self.state else { return };
+        let (tenant, user) = (member.identity.tenant.clone(), member.identity.user.clone());
+        self.effects.push_back(Effect::Start(Operation::Memberships { tenant, user }));
+    }
+
     /// A timer ran out.
     pub(crate) fn expired(&mut self, timer: Timer) {
         match timer {
             Timer::Authentication => self.close(Close::AuthTimeout, None),
             Timer::Token => self.close(Close::TokenExpired, None),
             Timer::Lag => self.close(Close::Slow, None),
-            Timer::Goodbye => {}
+            Timer::Memberships | Timer::Goodbye => {}
         }
     }
 
@@ -328,36 +364,49 @@ impl Session {
         self.effects.push_back(Effect::Start(Operation::Verify { token, purpose }));
     }
 
-    fn admit(&mut self, mut identity: Identity, now: Timestamp) {
+    /// `rooms` are those that the endpoint puts the session into.
+    fn admit(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
         // A connection that may live for days keeps what is needed later, not the whole token.
         let profile = self.profile(&identity);
         identity.claims.clear();
-        let channels = [Channel::user(&identity.tenant, &identity.user), Channel::everyone(&identity.tenant)];
         self.set(Timer::Authentication, None);
         self.set(Timer::Token, Some(remaining(&identity, now)));
-        let since = match &self.state {
-            State::Anonymous(cursor) => channels.each_ref().map(|channel| cursor.get(&channel.public_name())),
-            State::Admitted(_) | State::Closed => [None; 2],
+        let since = match &mut self.state {
+            State::Anonymous(cursor) => std::mem::take(cursor),
+            State::Admitted(_) | State::Closed => Cursor::default(),
         };
-        self.state = State::Admitted(Box::new(Member { identity, profile, rooms: Vec::new() }));
-        self.effects.push_back(Effect::Start(Operation::Admit { channels, since }));
+        let tenant = identity.tenant.clone();
+        let member = Member::new(identity, profile, rooms.clone());
+        let user = member.entry();
+        self.state = State::Admitted(Box::new(member));
+        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since }));
     }
 
-    fn refresh(&mut self, mut identity: Identity, now: Timestamp) {
+    fn refresh(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
+        let profile = self.profile(&identity);
         let State::Admitted(member) = &mut self.state else { return };
         if !member.identity.may_become(&identity) {
             return self.error(ErrorCode::Forbidden, "the new token is of another user");
         }
         identity.claims.clear();
-        member.identity = identity;
-        let (session, left) = (remaining(&member.identity, now), member.leave_unlisted(&self.terms));
-        let info = member.info(&self.id);
-        self.set(Timer::Token, Some(session));
+        let moves = member.refresh(&self.terms, identity, profile, rooms);
+        let (info, left) = (member.info(&self.id), remaining(&member.identity, now));
+        self.set(Timer::Token, Some(left));
         self.reply(&Outgoing::AuthSuccess { session: &info, positions: &[] });
-        for (room, channel) in left {
-            self.effects.push_back(Effect::Leave(channel));
-            let frame = self.terms.endpoint.frame(&Outgoing::Left { room: &room }, None);
+        self.go(moves);
+    }
+
+    /// Leaves rooms and joins others, unasked by the client.
+    fn go(&mut self, Moves { join, leave }: Moves) {
+        let State::Admitted(member) = &self.state else { return };
+        let (tenant, user) = (member.identity.tenant.clone(), member.entry());
+        for room in leave {
+            self.effects.push_back(Effect::Leave(Channel::room(&tenant, &room)));
+            let frame = self.terms.endpoint.frame(&Outgoing::Removed { room: &room }, None);
             self.send(frame);
+        }
+        if !join.is_empty() {
+            self.effects.push_back(Effect::Start(Operation::Follow { tenant, user, rooms: join }));
         }
     }
 
@@ -385,6 +434,7 @@ impl Session {
                 self.error(ErrorCode::Conflict, "this messageId was used for another message");
             }
             Failure::Unavailable => self.error(ErrorCode::Unavailable, AWAY),
+            Failure::MembershipsUnknown => self.set(Timer::Memberships, Some(SOON)),
             Failure::NotAdmitted => {
                 self.error(ErrorCode::Unavailable, AWAY);
                 self.close(Close::Overload, None);
@@ -415,137 +465,13 @@ impl Session {
     }
 }
 
+/// After how long rooms are tried again that could not be had.
+const SOON: Duration = Duration::from_secs(5);
+
 const AWAY: &str = "cannot be done right now; try again";
 
 /// An error to answer with, in words for a person.
 type Refusal = (ErrorCode, &'static str);
-
-struct Message {
-    event: EventName,
-    data: Box<RawValue>,
-    id: Option<MessageId>,
-    ephemeral: bool,
-}
-
-impl Member {
-    fn channel(&self, room: &Room) -> Channel {
-        Channel::room(&self.identity.tenant, room)
-    }
-
-    fn has_joined(&self, room: &Room) -> bool {
-        self.rooms.contains(room)
-    }
-
-    fn info(&self, id: &SessionId) -> SessionInfo {
-        SessionInfo {
-            session: id.clone(),
-            user: self.identity.user.clone(),
-            name: self.identity.name.clone(),
-            profile: self.profile.clone(),
-            expires_at: self.identity.expires_at,
-        }
-    }
-
-    /// Joining a room again replaces the first time: the client may have lost its place.
-    fn join(&mut self, terms: &Terms, room: Room, since: Option<Position>) -> Result<Operation, Refusal> {
-        let channel = self.channel(&room);
-        let options = terms.channels.of(&channel);
-        if !self.identity.may_join(&room, options) {
-            return Err((ErrorCode::Forbidden, "the token does not allow to join this room"));
-        }
-        self.rooms.retain(|joined| *joined != room);
-        if self.rooms.len() >= terms.endpoint.max_rooms {
-            return Err((ErrorCode::LimitReached, "in too many rooms; leave one first"));
-        }
-        let presence = options.presence.then(|| PresenceEntry {
-            user: self.identity.user.clone(),
-            name: self.identity.name.clone(),
-            profile: self.profile.clone(),
-        });
-        Ok(Operation::Join { room, channel, since, presence })
-    }
-
-    fn leave(&mut self, room: &Room) -> Result<Channel, Refusal> {
-        let at = self.rooms.iter().position(|joined| joined == room).ok_or(NOT_JOINED)?;
-        self.rooms.swap_remove(at);
-        Ok(self.channel(room))
-    }
-
-    /// Leaves the rooms that a new token no longer allows.
-    fn leave_unlisted(&mut self, terms: &Terms) -> Vec<(Room, Channel)> {
-        let rooms = std::mem::take(&mut self.rooms);
-        let mut left = Vec::new();
-        for room in rooms {
-            let channel = self.channel(&room);
-            if self.identity.may_join(&room, terms.channels.of(&channel)) {
-                self.rooms.push(room);
-            } else {
-                left.push((room, channel));
-            }
-        }
-        left
-    }
-
-    fn publish(
-        &self,
-        terms: &Terms,
-        session: &SessionId,
-        room: &Room,
-        message: Message,
-        now: Timestamp,
-    ) -> Result<Operation, Refusal> {
-        let channel = self.channel(room);
-        let options = terms.channels.of(&channel);
-        let joined = self.has_joined(room);
-        if !self.identity.may_publish(room, options, joined) {
-            return Err(match options.publish {
-                proto::Access::Members => NOT_JOINED,
-                _ => (ErrorCode::Forbidden, "the token does not allow to publish in this room"),
-            });
-        }
-        if message.data.get().len() > options.max_message {
-            return Err((ErrorCode::TooLarge, "data is larger than this room takes"));
-        }
-        let user = &self.identity.user;
-        let idempotency = message.id.as_ref().map(|id| IdempotencyKey::new(&format!("user:{user}"), id));
-        let from = Sender {
-            user: user.clone(),
-            name: self.identity.name.clone(),
-            profile: self.profile.clone(),
-            session: Some(session.clone()),
-        };
-        let publication = Publication {
-            event: message.event,
-            data: message.data,
-            id: message.id,
-            from: Some(from),
-            timestamp: now,
-        };
-        let retention = if message.ephemeral { None } else { retention(options) };
-        Ok(Operation::Publish {
-            room: room.clone(),
-            channel,
-            publish: Publish { publication, retention, idempotency },
-        })
-    }
-
-    /// Who may join a room may also look into it.
-    fn readable<'a>(&self, terms: &'a Terms, room: &Room) -> Result<(Channel, &'a ChannelOptions), Refusal> {
-        let channel = self.channel(room);
-        let options = terms.channels.of(&channel);
-        if self.has_joined(room) || self.identity.may_join(room, options) {
-            Ok((channel, options))
-        } else {
-            Err((ErrorCode::Forbidden, "the token does not allow to look into this room"))
-        }
-    }
-}
-
-const NOT_JOINED: Refusal = (ErrorCode::NotJoined, "join the room first");
-
-fn retention(options: &ChannelOptions) -> Option<Retention> {
-    (options.history_size > 0).then_some(Retention { size: options.history_size, age: options.history_age })
-}
 
 fn remaining(identity: &Identity, now: Timestamp) -> Duration {
     Duration::from_millis((identity.expires_at.saturating_mul(1000)).saturating_sub(now.0))

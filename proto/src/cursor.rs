@@ -20,11 +20,12 @@ impl Cursor {
         self.0.iter().find(|(name, _)| name == channel).map(|(_, position)| *position)
     }
 
-    /// Sets the position of a channel.
+    /// Sets the position of a channel. One more than [`MAX`](Self::MAX) is passed over, so that the text can be read.
     pub fn set(&mut self, channel: &str, position: Position) {
-        match self.0.iter_mut().find(|(name, _)| name == channel) {
-            Some((_, known)) => *known = position,
-            None => self.0.push((channel.to_owned(), position)),
+        if let Some((_, known)) = self.0.iter_mut().find(|(name, _)| name == channel) {
+            *known = position;
+        } else if self.0.len() < Self::MAX {
+            self.0.push((channel.to_owned(), position));
         }
     }
 

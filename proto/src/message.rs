@@ -284,6 +284,20 @@ pub enum Outgoing<'a> {
         /// The room.
         room: &'a Room,
     },
+    /// The session listens to a room that it did not ask for: the backend put its user there.
+    Added {
+        /// The room.
+        room: &'a Room,
+        /// The place from which it is fed; absent where the room keeps no history.
+        position: Option<Position>,
+        /// How many users are in the room, over the whole cluster; absent where presence is off.
+        user_count: Option<u64>,
+    },
+    /// The session listens to a room no more that it did not ask to leave.
+    Removed {
+        /// The room.
+        room: &'a Room,
+    },
     /// A publish is safe.
     Published {
         /// The room it went to.

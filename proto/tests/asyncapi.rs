@@ -34,6 +34,7 @@ messages! { COMMANDS, command_name, Command,
 }
 messages! { SERVER_FRAMES, frame_name, Outgoing<'_>,
     Welcome => "welcome", AuthSuccess => "auth_success", Joined => "joined", Left => "left",
+    Added => "joined", Removed => "left",
     Published => "published", Message => "message", MemberJoined => "member_joined",
     MemberLeft => "member_left", Presence => "presence_list", History => "history_list", Gap => "gap",
     Draining => "draining", Error => "error", Ping => "server_ping", Pong => "pong",

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chassis::auth::ClaimRule;
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError};
 use proto::framing::Framing;
 use proto::vocabulary::Vocabulary;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
+use crate::policy::{Admission, RoomName};
 
 /// The rows of the endpoints' options.
 pub(super) const ENDPOINTS: [OptionSpec; 2] = [
@@ -28,9 +30,10 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
         default: "",
         help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket` or \
                `events`), `framing` (`native`, `flat` or `event`), `vocabulary` (the name of one), `in_band` (whether a \
-               token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), and \
-               `origins`, `auth_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not \
-               those of `gateway`.",
+               token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
+               `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
+               itself: names with placeholders such as `org:${claims.organizationId}`), and `origins`, `auth_timeout`, \
+               `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not those of `gateway`.",
     },
     OptionSpec {
         key: "vocabularies",
@@ -62,6 +65,10 @@ struct Table {
     in_band: Option<bool>,
     #[serde(default)]
     refusal: WrittenRefusal,
+    #[serde(default)]
+    claims: Vec<ClaimRule>,
+    #[serde(default)]
+    rooms: Vec<String>,
     origins: Option<Vec<String>>,
     auth_timeout: Option<HumanDuration>,
     max_rooms: Option<usize>,
@@ -140,6 +147,11 @@ impl Table {
                 Origins::default()
             }
         };
+        let rooms = self.rooms.iter().map(|name| RoomName::compile("rooms", name));
+        let rooms = rooms.collect::<Result<_, _>>().unwrap_or_else(|error| {
+            wrong.push(("rooms", error.problem.to_string()));
+            Vec::new()
+        });
         let endpoint = Endpoint {
             path: self.path,
             origins,
@@ -150,6 +162,7 @@ impl Table {
             framing,
             in_band: self.in_band.unwrap_or(default.in_band),
             auth_timeout: self.auth_timeout.map_or(default.auth_timeout, |written| written.0),
+            admission: Admission { claims: self.claims, rooms },
             refusal: match self.refusal {
                 WrittenRefusal::ByReason => Refusal::ByReason,
                 WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
@@ -257,6 +270,8 @@ mod tests {
             ),
             ("[[endpoints]]\npath = \"/a\"\nrate = 0\n", "endpoints[0].rate"),
             ("[[endpoints]]\npath = \"/a\"\nspeed = 1\n", "speed"),
+            ("[[endpoints]]\npath = \"/a\"\nrooms = [\"$user.id\"]\n", "endpoints[0].rooms"),
+            ("[[endpoints]]\npath = \"/a\"\nclaims = [{ format = \"uuid\" }]\n", "claim"),
             ("[vocabularies.v.incoming.a]\naction = \"dance\"\n", "vocabularies.v.incoming.a"),
         ] {
             let message = read(text).unwrap_err();

@@ -2,7 +2,9 @@
 
 use broker::{Publish, Published};
 use chassis::auth::{Identity, TokenError};
-use proto::{Channel, GapReason, HistoryItem, MessageId, Position, PresenceEntry, Room};
+use proto::{
+    Channel, Cursor, GapReason, HistoryItem, MessageId, Position, PresenceEntry, Room, Tenant, UserId,
+};
 
 /// An operation.
 #[derive(Debug)]
@@ -12,10 +14,24 @@ pub(crate) enum Operation {
         token: String,
         purpose: Purpose,
     },
-    /// Listen to the channels that every session listens to, from these places on.
+    /// Listen to the channels that every session of the user listens to: their own and everyone's, these rooms, and those
+    /// that the backend put the user into; from these places on.
     Admit {
-        channels: [Channel; 2],
-        since: [Option<Position>; 2],
+        tenant: Tenant,
+        user: PresenceEntry,
+        rooms: Vec<Room>,
+        since: Cursor,
+    },
+    /// Listen to rooms that the client did not ask for.
+    Follow {
+        tenant: Tenant,
+        user: PresenceEntry,
+        rooms: Vec<Room>,
+    },
+    /// Look up the rooms that the backend put the user into.
+    Memberships {
+        tenant: Tenant,
+        user: UserId,
     },
     /// Listen to a room, from `since` on, and be seen there as `presence`.
     Join {
@@ -43,6 +59,15 @@ pub(crate) enum Operation {
     },
 }
 
+/// A room that a session was put into.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) room: Room,
+    /// From where it is fed.
+    pub(crate) position: Position,
+    pub(crate) user_count: Option<u64>,
+}
+
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -56,8 +81,20 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Verified(Purpose, Result<Box<Identity>, TokenError>),
-    /// The places from which the channels are fed.
-    Admitted(Vec<(Channel, Position)>),
+    Admitted {
+        /// The places from which the channels are fed.
+        places: Vec<(Channel, Position)>,
+        /// The rooms that the session is in.
+        rooms: Vec<Room>,
+        /// Those that the backend put its user into.
+        memberships: Vec<Room>,
+    },
+    Memberships(Vec<Room>),
+    Followed {
+        arrived: Vec<Arrived>,
+        /// Whether these are all that were wanted.
+        all: bool,
+    },
     Joined {
         room: Room,
         /// From where it is fed.
@@ -93,6 +130,8 @@ pub(crate) enum Failure {
     Unavailable,
     /// The message id stands for another message.
     Conflict,
+    /// The broker does not answer, and nobody asked.
+    MembershipsUnknown,
     /// The broker does not answer, and a session cannot begin without it.
     NotAdmitted,
 }

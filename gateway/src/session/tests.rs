@@ -1,5 +1,6 @@
 use chassis::auth::Scopes;
-use proto::{Kind, Pattern, Tenant, UserId};
+use proto::{ChannelOptions, EventName, Kind, MessageId, Pattern, Position, Tenant, UserId};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::*;
@@ -31,11 +32,16 @@ fn with_token() -> Handshake {
     Handshake { token: Some("token".to_owned()), since: Cursor::default() }
 }
 
+/// The user is a member of no room.
+fn nothing_more() -> Outcome {
+    Outcome::Admitted { places: Vec::new(), rooms: Vec::new(), memberships: Vec::new() }
+}
+
 fn admitted() -> Session {
     let mut session = session();
     session.opened(with_token(), NOW);
     session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
-    session.finished(Outcome::Admitted(Vec::new()), NOW);
+    session.finished(nothing_more(), NOW);
     effects(&mut session);
     session
 }
@@ -93,7 +99,7 @@ fn a_session_begins_when_its_token_is_good() {
     );
     session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
     assert_eq!(effects(&mut session), ["Authentication None", "Token Some(60)", "Admit"]);
-    session.finished(Outcome::Admitted(Vec::new()), NOW);
+    session.finished(nothing_more(), NOW);
     assert_eq!(effects(&mut session), ["auth_success"]);
 }
 

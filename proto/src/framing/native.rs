@@ -301,7 +301,11 @@ impl<'a> Wire<'a> {
             Outgoing::Joined { room, position, recovered, user_count } => {
                 Self::Joined { room, position, recovered, user_count }
             }
-            Outgoing::Left { room } => Self::Left { room },
+            // An answer to a request is told by its id.
+            Outgoing::Added { room, position, user_count } => {
+                Self::Joined { room, position, recovered: false, user_count }
+            }
+            Outgoing::Left { room } | Outgoing::Removed { room } => Self::Left { room },
             Outgoing::Published { room, message_id, position, duplicate } => {
                 Self::Published { room, message_id, position, duplicate }
             }

@@ -38,6 +38,8 @@ kinds! {
     AuthSuccess = "auth_success": User Session ExpiresAt Positions;
     Joined = "joined": Room Channel Position Offset Recovered UserCount;
     Left = "left": Room Channel;
+    Added = "added": Room Channel Position Offset UserCount;
+    Removed = "removed": Room Channel;
     Published = "published": Room Channel MessageId Position Offset Duplicate;
     Message = "message": Event Data Channel Room User MessageId Position Offset;
     MemberJoined = "member_joined": Room Channel User UserCount;
@@ -160,6 +162,7 @@ impl<'a> Telling<'a> {
     fn position(&self) -> Option<Position> {
         match self.outgoing {
             Outgoing::Joined { position, .. }
+            | Outgoing::Added { position, .. }
             | Outgoing::Published { position, .. }
             | Outgoing::Message { position, .. } => *position,
             Outgoing::History { position, .. } | Outgoing::Gap { position, .. } => Some(*position),
@@ -171,6 +174,8 @@ impl<'a> Telling<'a> {
         match self.outgoing {
             Outgoing::Joined { room, .. }
             | Outgoing::Left { room }
+            | Outgoing::Added { room, .. }
+            | Outgoing::Removed { room }
             | Outgoing::Published { room, .. }
             | Outgoing::MemberJoined { room, .. }
             | Outgoing::MemberLeft { room, .. }
@@ -210,7 +215,9 @@ impl<'a> Telling<'a> {
             (Said::MessageId, Outgoing::Error { about, .. }) => {
                 quote((*about)?.message_id.as_ref()?.as_str())
             }
-            (Said::UserCount, Outgoing::Joined { user_count, .. }) => (*user_count)?.to_string(),
+            (Said::UserCount, Outgoing::Joined { user_count, .. } | Outgoing::Added { user_count, .. }) => {
+                (*user_count)?.to_string()
+            }
             (
                 Said::UserCount,
                 Outgoing::MemberJoined { user_count, .. }

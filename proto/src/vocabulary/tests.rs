@@ -172,6 +172,8 @@ fn every_kind_has_the_values_it_says_it_has() {
         Outgoing::AuthSuccess { session: &session, positions: &[("all".into(), position)] },
         Outgoing::Joined { room, position: Some(position), recovered: true, user_count: Some(1) },
         Outgoing::Left { room },
+        Outgoing::Added { room, position: Some(position), user_count: Some(1) },
+        Outgoing::Removed { room },
         Outgoing::Published { room, message_id: Some(&id), position: Some(position), duplicate: false },
         Outgoing::Message { channel: "room:lobby", position: Some(position), publication: &publication },
         Outgoing::MemberJoined { room, user: &user, user_count: 1 },
