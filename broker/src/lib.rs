@@ -10,6 +10,7 @@ pub mod chaos;
 mod history;
 mod membership;
 pub mod memory;
+mod outbox;
 mod presence;
 mod publish;
 pub mod redis;
@@ -22,6 +23,9 @@ use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
 pub use history::{Continuity, Entry, History, HistoryQuery};
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
+pub use outbox::{
+    Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, LetterIdError, Outbox, Waiting,
+};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 

@@ -16,6 +16,9 @@ pub struct Publish {
     pub retention: Option<Retention>,
     /// Makes repeating safe.
     pub idempotency: Option<IdempotencyKey>,
+    /// Makes it go to the channel's [`Outbox`](crate::Outbox) as well, where no more than so many letters may wait.
+    /// Of no effect on an ephemeral publication.
+    pub outbox: Option<u32>,
 }
 
 /// What a channel's stream keeps.
@@ -99,6 +102,9 @@ pub enum PublishError {
     /// The id was used for another message.
     #[error("the message id was used before for another message")]
     Conflict,
+    /// As much waits for the backend as may. Nothing was published.
+    #[error("too much waits for the backend")]
+    OutboxFull,
 }
 
 #[cfg(test)]

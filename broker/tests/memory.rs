@@ -35,7 +35,12 @@ fn message(data: &str) -> Publish {
         from: None,
         timestamp: Timestamp(0),
     };
-    Publish { publication, retention: Some(Retention { size: 10, age: AGE }), idempotency: None }
+    Publish {
+        publication,
+        retention: Some(Retention { size: 10, age: AGE }),
+        idempotency: None,
+        outbox: None,
+    }
 }
 
 fn with_id(data: &str, id: &str) -> Publish {

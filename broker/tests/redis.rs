@@ -419,7 +419,7 @@ fn message(text: &str) -> Publish {
         timestamp: Timestamp(1),
     };
     let retention = Some(Retention { size: 1000, age: Duration::from_secs(600) });
-    Publish { publication, retention, idempotency: None }
+    Publish { publication, retention, idempotency: None, outbox: None }
 }
 
 fn with_id(text: &str, id: &str) -> Publish {

@@ -114,10 +114,13 @@ impl Publisher {
             },
             retention: stored.then_some(Retention { size: options.history_size, age: options.history_age }),
             idempotency: order.idempotency.as_ref().map(|id| IdempotencyKey::new(publisher, id)),
+            // The backend knows what it says itself.
+            outbox: None,
         };
         match timeout_at(deadline, self.broker.publish(channel, publish)).await {
             Ok(Ok(published)) => Ok(published),
             Ok(Err(PublishError::Conflict)) => Err(Refusal::Conflict),
+            Ok(Err(PublishError::OutboxFull)) => Err(Refusal::Unavailable),
             Ok(Err(PublishError::Unavailable(reason))) => {
                 tracing::debug!(%reason, "publish failed");
                 Err(Refusal::Unavailable)

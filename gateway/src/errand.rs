@@ -72,6 +72,7 @@ pub(crate) async fn run(
             match node.broker.publish(&channel, publish).await {
                 Ok(published) => Outcome::Published { room, id, published },
                 Err(PublishError::Conflict) => Outcome::Failed(Failure::Conflict),
+                Err(PublishError::OutboxFull) => Outcome::Failed(Failure::OutboxFull),
                 Err(PublishError::Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
             }
         }

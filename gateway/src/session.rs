@@ -433,6 +433,9 @@ impl Session {
             Failure::Conflict => {
                 self.error(ErrorCode::Conflict, "this messageId was used for another message");
             }
+            Failure::OutboxFull => {
+                self.error(ErrorCode::Unavailable, "too much waits for the application; try again later");
+            }
             Failure::Unavailable => self.error(ErrorCode::Unavailable, AWAY),
             Failure::MembershipsUnknown => self.set(Timer::Memberships, Some(SOON)),
             Failure::NotAdmitted => {

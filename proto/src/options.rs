@@ -33,6 +33,10 @@ pub struct ChannelOptions {
     pub publish: Access,
     /// The largest data of a publication, in bytes of JSON.
     pub max_message: usize,
+    /// Whether the backend is told, at least once, what clients publish.
+    pub outbox: bool,
+    /// How much may wait for the backend before clients are refused to publish.
+    pub outbox_size: u32,
 }
 
 impl ChannelOptions {
@@ -48,6 +52,8 @@ impl ChannelOptions {
             join: Access::Listed,
             publish: Access::Members,
             max_message: 32 * 1024,
+            outbox: false,
+            outbox_size: 10_000,
         };
         match kind {
             Kind::Room => room,

@@ -6,6 +6,7 @@
 
 mod mailbox;
 mod memberships;
+mod outbox;
 mod store;
 mod topic;
 
@@ -20,8 +21,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Presence,
-    PresenceNews, Publish, PublishError, Published, Sink, Unavailable,
+    Broker, Frame, Health, History, HistoryQuery, Letter, Members, MembershipChange, MembershipError,
+    Presence, PresenceNews, Publish, PublishError, Published, Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -111,6 +112,7 @@ impl Broker for MemoryBroker {
 
     async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
         let payload = publish.publication.encode().map_err(|error| Unavailable(error.to_string()))?;
+        let outbox = publish.outbox;
         let message = Message {
             payload: payload.clone(),
             retention: publish.retention,
@@ -118,12 +120,17 @@ impl Broker for MemoryBroker {
         };
         let (published, full) = self.store.with(channel, |topic, now| {
             self.check()?;
-            match topic.publish(message, now)? {
+            let outboxes = self.store.outboxes();
+            let full = outbox.is_some_and(|most| outboxes.is_full(channel, most));
+            match topic.publish(message, full, now)? {
                 Accepted::Before(published) => Ok::<_, PublishError>((published, Vec::new())),
                 Accepted::Now(step) => {
                     let frame = Frame { step, payload };
                     let full = topic.deliver(|| Event::Frame(channel.clone(), frame.clone()));
                     let position = step.map(|step| step.position);
+                    if let (Some(position), true) = (position, outbox.is_some()) {
+                        outboxes.push(channel, Letter::Message { position, payload: frame.payload });
+                    }
                     Ok((Published { position, duplicate: false }, full))
                 }
             }

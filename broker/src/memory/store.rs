@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::mailbox::NodeKey;
 use super::memberships::Memberships;
+use super::outbox::Outboxes;
 use super::topic::Topic;
 use crate::PRESENCE_LIMIT;
 
@@ -39,6 +40,7 @@ struct Shared {
     nodes: AtomicU64,
     presence_limit: u64,
     memberships: Memberships,
+    outboxes: Outboxes,
 }
 
 struct Shard {
@@ -62,6 +64,7 @@ impl Store {
             nodes: AtomicU64::new(0),
             presence_limit,
             memberships: Memberships::default(),
+            outboxes: Outboxes::default(),
         }))
     }
 
@@ -92,6 +95,11 @@ impl Store {
     /// The memberships of all users.
     pub(super) fn memberships(&self) -> &Memberships {
         &self.0.memberships
+    }
+
+    /// The outboxes of all channels. Their lock may be taken under a topic's, and not the other way round.
+    pub(super) fn outboxes(&self) -> &Outboxes {
+        &self.0.outboxes
     }
 
     /// A number for a new node.

@@ -76,7 +76,13 @@ impl Topic {
             && !self.count_due
     }
 
-    pub(super) fn publish(&mut self, message: Message, now: Instant) -> Result<Accepted, PublishError> {
+    /// `full` says that its outbox takes nothing more, where it has one.
+    pub(super) fn publish(
+        &mut self,
+        message: Message,
+        full: bool,
+        now: Instant,
+    ) -> Result<Accepted, PublishError> {
         if let Some((key, fingerprint)) = &message.idempotency
             && let Some(before) = self.records.get(key)
         {
@@ -84,6 +90,9 @@ impl Topic {
                 return Err(PublishError::Conflict);
             }
             return Ok(Accepted::Before(Published { position: before.position, duplicate: true }));
+        }
+        if full && message.retention.is_some() {
+            return Err(PublishError::OutboxFull);
         }
         let step = message.retention.map(|keep| self.stream(now).append(message.payload, keep, now));
         if let Some((key, fingerprint)) = message.idempotency {

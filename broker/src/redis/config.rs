@@ -90,10 +90,10 @@ impl RedisConfig {
     pub const ACL: &str = "~PREFIX:* &PREFIX:* +hello +auth +ping +quit +info +role +eval +evalsha +asking \
                            +cluster|info +cluster|slots +cluster|nodes \
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
-                           +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange \
-                           +hget +hset +hdel +hmget +hkeys +hlen +hincrby +hrandfield +hscan \
+                           +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange +xlen +xdel \
+                           +hget +hset +hdel +hexists +hmget +hkeys +hlen +hincrby +hrandfield +hscan \
                            +sadd +srem +srandmember +smembers +sismember +smismember +scard \
-                           +zadd +zrem +zrange +zrangebylex +time";
+                           +zadd +zrem +zrange +zrangebylex +zcard +time";
 
     /// Reads a URL.
     ///

@@ -5,6 +5,8 @@
 
 use proto::Channel;
 
+use super::link::slot::slot;
+use super::outbox::PARTS;
 use crate::IdempotencyKey;
 
 /// Makes names from the prefix of this deployment.
@@ -68,6 +70,31 @@ impl Keys {
         self.of(room, ":b")
     }
 
+    /// A stream of letters with the fields `i`, what it is (`m:<epoch>:<offset>:<nonce>`), and `d`, the payload.
+    pub(super) fn outbox(&self, channel: &Channel) -> String {
+        self.of(channel, ":o")
+    }
+
+    /// A string: `yes` while the channel surely stands in the index of those with something in their outbox, or a ticket.
+    pub(super) fn mark(&self, channel: &Channel) -> String {
+        self.of(channel, ":w")
+    }
+
+    /// A part of that index: the channels by their turn (ms), who works on each, and by since when each waits (ms).
+    pub(super) fn part(&self, part: u16) -> [String; 3] {
+        ["turns", "holders", "ages"].map(|what| format!("{}:outbox:{{{part}}}:{what}", self.prefix))
+    }
+
+    /// Which part of the index a channel belongs to.
+    pub(super) fn part_of(channel: &Channel) -> u16 {
+        slot(channel.as_str().as_bytes()) % PARTS
+    }
+
+    /// The dead letters: a hash of records by id, and a sorted set `<when>/<id>`, all with the same score.
+    pub(super) fn dead(&self) -> [String; 2] {
+        ["letters", "order"].map(|what| format!("{}:outbox:{{dead}}:{what}", self.prefix))
+    }
+
     /// A string that exists while the node lives.
     pub(super) fn lease(&self, node: &str) -> String {
         [&self.prefix, ":node:", node].concat()
@@ -119,6 +146,8 @@ mod tests {
             keys.told(&channel),
             keys.memberships(&channel),
             keys.members(&channel),
+            keys.outbox(&channel),
+            keys.mark(&channel),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
         }

@@ -7,6 +7,7 @@ mod leases;
 pub mod link;
 mod memberships;
 mod note;
+mod outbox;
 mod presence;
 mod reply;
 mod retry;
@@ -32,6 +33,7 @@ use keys::Keys;
 use leases::RENEWAL;
 use link::Link;
 use memberships::Memberships;
+use outbox::Outboxes;
 use presence::{News, Present};
 use store::Store;
 
@@ -45,6 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct RedisBroker {
     commands: Commands,
     store: Store,
+    outboxes: Outboxes,
     present: Present,
     memberships: Memberships,
     link: Link,
@@ -60,7 +63,8 @@ impl RedisBroker {
     pub async fn connect(config: RedisConfig, node: NodeId) -> Result<Self, Unavailable> {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
-        let store = Store::new(commands.clone(), keys.clone(), config.is_cluster());
+        let outboxes = Outboxes::new(commands.clone(), keys.clone());
+        let store = Store::new(commands.clone(), keys.clone(), outboxes.clone(), config.is_cluster());
         let verb = if config.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
@@ -76,7 +80,7 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, present, memberships, link, closed })
+        Ok(Self { commands, store, outboxes, present, memberships, link, closed })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use fred::error::{Error, ErrorKind};
 use fred::types::{FromValue, Value};
-use proto::{Epoch, Nonce, Position, Step};
+use proto::{Epoch, Nonce, Position, Step, Timestamp};
 
 use super::wire::number;
-use crate::Entry;
+use crate::{Entry, EntryKey, Letter, Waiting};
 
 /// How a publish ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub(super) enum Outcome {
     Duplicate(Option<Position>),
     /// The id was used for another message.
     Conflict,
+    /// As much waits for the backend as may. Nothing was done.
+    Full,
+    /// The channel is to be entered into the index of outboxes first. Nothing was done.
+    Unmarked(u64),
 }
 
 /// A channel's top and some of its entries.
@@ -29,12 +33,16 @@ impl FromValue for Outcome {
     fn from_value(value: Value) -> Result<Self, Error> {
         let mut parts = value.into_array().into_iter();
         let word = text(parts.next())?;
+        if word.as_ref() == b"unmarked" {
+            return number(&text(parts.next())?).map(Self::Unmarked).ok_or_else(malformed);
+        }
         let position = position(&mut parts)?;
         let position = (position.offset > 0).then_some(position);
         match word.as_ref() {
             b"ok" => Ok(Self::Done(position)),
             b"dup" => Ok(Self::Duplicate(position)),
             b"conflict" => Ok(Self::Conflict),
+            b"full" => Ok(Self::Full),
             _ => Err(malformed()),
         }
     }
@@ -73,6 +81,50 @@ fn entry(epoch: Epoch, value: Value) -> Result<Entry, Error> {
     }
     let previous = Nonce(previous.ok_or_else(malformed)?);
     Ok(Entry { step: Step { position, previous }, payload: payload.ok_or_else(malformed)? })
+}
+
+/// What waits in an outbox.
+#[derive(Debug)]
+pub(super) struct Entries(pub(super) Vec<Waiting>);
+
+impl FromValue for Entries {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        value.into_array().into_iter().map(waiting).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `[id, [i, what it is, d, payload]]`, where an id begins with the time at which it was written.
+fn waiting(value: Value) -> Result<Waiting, Error> {
+    let mut parts = value.into_array().into_iter();
+    let key = text(parts.next())?;
+    let key = std::str::from_utf8(&key).map_err(|_| malformed())?;
+    let since = key.split('-').next().and_then(|time| number(time.as_bytes())).ok_or_else(malformed)?;
+    let mut fields = parts.next().ok_or_else(malformed)?.into_array().into_iter();
+    let (mut id, mut data) = (None, None);
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match text(Some(name))?.as_ref() {
+            b"i" => id = Some(text(Some(value))?),
+            b"d" => data = Some(text(Some(value))?),
+            _ => {}
+        }
+    }
+    let letter = id.zip(data).and_then(|(id, data)| letter(&id, data)).ok_or_else(malformed)?;
+    Ok(Waiting { key: EntryKey(key.to_owned()), since: Timestamp(since), letter })
+}
+
+/// Reads a letter from its two fields.
+pub(super) fn letter(id: &[u8], data: bytes::Bytes) -> Option<Letter> {
+    let mut parts = id.split(|byte| *byte == b':');
+    let kind = parts.next()?;
+    let mut numbers = parts.map(number);
+    let mut next = || numbers.next().flatten();
+    match kind {
+        b"m" => {
+            let position = Position { epoch: Epoch(next()?), offset: next()?, nonce: Nonce(next()?) };
+            Some(Letter::Message { position, payload: data })
+        }
+        _ => None,
+    }
 }
 
 fn text(value: Option<Value>) -> Result<bytes::Bytes, Error> {

@@ -12,6 +12,7 @@ use proto::{Channel, Position};
 
 use super::commands::Commands;
 use super::keys::Keys;
+use super::outbox::{Outboxes, TICKETS, void};
 use super::reply::{Outcome, Reading};
 use super::retry::Repeat;
 use super::wire;
@@ -19,7 +20,9 @@ use crate::{
     Frame, History, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention, Unavailable,
 };
 
-static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/publish.lua")));
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua(concat!(include_str!("scripts/enqueue.lua"), include_str!("scripts/publish.lua")))
+});
 static SIGNAL: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/signal.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/read.lua")));
 
@@ -35,13 +38,14 @@ const TOPS_IN_FLIGHT: usize = 256;
 pub(super) struct Store {
     commands: Commands,
     keys: Keys,
+    outboxes: Outboxes,
     /// On a cluster PUB/SUB is sharded by slot, and a channel lives where its keys do.
     sharded: bool,
 }
 
 impl Store {
-    pub(super) const fn new(commands: Commands, keys: Keys, sharded: bool) -> Self {
-        Self { commands, keys, sharded }
+    pub(super) const fn new(commands: Commands, keys: Keys, outboxes: Outboxes, sharded: bool) -> Self {
+        Self { commands, keys, outboxes, sharded }
     }
 
     pub(super) async fn publish(
@@ -53,7 +57,7 @@ impl Store {
         let outcome = match (publish.retention, publish.idempotency) {
             (Some(retention), id) => {
                 let id = id.map(|id| (id, publish.fingerprint()));
-                self.append(channel, payload, retention, id).await?
+                self.append(channel, payload, retention, id, publish.outbox).await?
             }
             (None, Some(id)) => self.signal_once(channel, payload, id, publish.fingerprint()).await?,
             (None, None) => self.signal(channel, payload).await?,
@@ -63,6 +67,8 @@ impl Store {
             Outcome::Done(position) => Ok(Published { position, duplicate: false }),
             Outcome::Duplicate(position) => Ok(Published { position, duplicate: true }),
             Outcome::Conflict => Err(PublishError::Conflict),
+            Outcome::Full => Err(PublishError::OutboxFull),
+            Outcome::Unmarked(_) => Err(void().into()),
         }
     }
 
@@ -72,6 +78,7 @@ impl Store {
         payload: Bytes,
         retention: Retention,
         id: Option<(IdempotencyKey, String)>,
+        outbox: Option<u32>,
     ) -> Result<Outcome, Unavailable> {
         let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
         // Without an id a repetition is found by its nonce, but only if it says that it is one.
@@ -87,21 +94,36 @@ impl Store {
             random().to_string().into(),
             "".into(),
         ];
-        if let Some((id, fingerprint)) = id {
+        let mut fingerprint = String::new();
+        if let Some((id, printed)) = id {
             keys.push(self.keys.record(channel, id));
-            arguments.extend([fingerprint.into(), millis(IdempotencyKey::WINDOW)]);
+            fingerprint = printed;
         }
-        self.commands
-            .script(repeat, &PUBLISH, &keys, |attempt| {
-                let mut arguments = arguments.clone();
-                if attempt > 0
-                    && let Some(repeated) = arguments.get_mut(8)
-                {
-                    *repeated = "1".into();
-                }
-                arguments
-            })
-            .await
+        arguments.extend([fingerprint.into(), millis(IdempotencyKey::WINDOW)]);
+        if outbox.is_some() {
+            keys.extend([self.keys.outbox(channel), self.keys.mark(channel)]);
+        }
+        arguments.push(outbox.map_or_else(String::new, |most| most.to_string()).into());
+        let mut ticket = String::new();
+        for _ in 0..TICKETS {
+            let done = self
+                .commands
+                .script(repeat, &PUBLISH, &keys, |attempt| {
+                    let mut arguments = arguments.clone();
+                    arguments.push(ticket.as_str().into());
+                    if attempt > 0
+                        && let Some(repeated) = arguments.get_mut(8)
+                    {
+                        *repeated = "1".into();
+                    }
+                    arguments
+                })
+                .await?;
+            let Outcome::Unmarked(drawn) = done else { return Ok(done) };
+            ticket = drawn.to_string();
+            self.outboxes.mark(channel).await?;
+        }
+        Err(void())
     }
 
     async fn signal_once(
@@ -195,7 +217,7 @@ impl Store {
 }
 
 /// A number for an epoch or a nonce: zero has a meaning of its own.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     rand::random_range(1..=u64::MAX)
 }
 

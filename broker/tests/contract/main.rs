@@ -12,6 +12,7 @@ mod ids;
 mod memberships;
 mod news;
 mod node;
+mod outbox;
 mod presence;
 mod streams;
 mod subscriptions;
@@ -62,6 +63,17 @@ macro_rules! contract {
                 an_id_with_another_message_is_a_conflict,
                 ids_of_other_publishers_and_channels_are_others,
                 an_ephemeral_publication_is_repeated_as_safely,
+            }
+            outbox {
+                what_is_for_the_backend_waits_in_the_order_of_the_stream,
+                a_repeated_publish_waits_once,
+                a_full_outbox_refuses_and_nothing_is_published,
+                an_outbox_outlives_what_the_stream_keeps,
+                a_channel_is_claimed_by_one_at_a_time,
+                what_is_not_acknowledged_is_given_again,
+                a_resting_channel_waits_its_time_whatever_comes,
+                nothing_is_overlooked_while_workers_empty_what_others_fill,
+                a_dead_letter_is_listed_until_it_is_replayed,
             }
             subscriptions {
                 every_subscribed_node_gets_each_publication_once_in_order,

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use proto::{Channel, EventName, MessageId, Position, PresenceEntry, Publication, Step, Timestamp, UserId};
 use serde_json::value::RawValue;
 use switchboard_broker::{
-    Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, PresenceNews, Publish, Retention, Sink,
+    Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, Outbox, PresenceNews, Publish, Retention,
+    Sink,
 };
 
 /// How long anything may take, with a loaded machine in mind.
@@ -23,6 +24,7 @@ pub(crate) const RETENTION: Retention = Retention { size: 1000, age: Duration::f
 #[derive(Clone)]
 pub(crate) struct Node {
     broker: Arc<dyn Broker>,
+    outbox: Arc<dyn Outbox>,
     sink: Arc<Recorder>,
 }
 
@@ -45,10 +47,16 @@ impl Deref for Node {
 }
 
 impl Node {
-    pub(crate) fn new(broker: Arc<dyn Broker>) -> Self {
+    pub(crate) fn new<B: Broker + Outbox>(broker: B) -> Self {
+        let broker = Arc::new(broker);
         let sink = Arc::new(Recorder::default());
         broker.attach(Arc::clone(&sink) as Arc<dyn Sink>);
-        Self { broker, sink }
+        Self { outbox: Arc::clone(&broker) as Arc<dyn Outbox>, broker, sink }
+    }
+
+    /// The outboxes of all channels, as the node sees them.
+    pub(crate) fn outbox(&self) -> &dyn Outbox {
+        self.outbox.as_ref()
     }
 
     /// Publishes a text.
@@ -143,7 +151,7 @@ pub(crate) fn message(text: &str) -> Publish {
         from: None,
         timestamp: Timestamp(1_700_000_000_000),
     };
-    Publish { publication, retention: Some(RETENTION), idempotency: None }
+    Publish { publication, retention: Some(RETENTION), idempotency: None, outbox: None }
 }
 
 /// A message that is passed on and not stored.

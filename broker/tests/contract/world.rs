@@ -3,11 +3,9 @@
 //! Servers are started by the first test that needs them and shared by the others, each in a world with names of its own.
 //! They go with the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::{Channel, NodeId, Room, Tenant, UserId};
-use switchboard_broker::Broker;
 use switchboard_broker::memory::{MemoryBroker, Store};
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
 use testkit::{Access, Cluster, Options, Sentinel, Standalone};
@@ -111,13 +109,12 @@ impl World {
     /// A node of this world.
     pub(crate) async fn node(&self, name: &str) -> Node {
         let name = NodeId::new(format!("{}-{name}", self.name)).unwrap();
-        let broker: Arc<dyn Broker> = match &self.backend {
-            Backend::Memory(store) => Arc::new(MemoryBroker::new(store, name)),
+        match &self.backend {
+            Backend::Memory(store) => Node::new(MemoryBroker::new(store, name)),
             Backend::Redis(url) => {
-                Arc::new(RedisBroker::connect(RedisConfig::parse(url).unwrap(), name).await.unwrap())
+                Node::new(RedisBroker::connect(RedisConfig::parse(url).unwrap(), name).await.unwrap())
             }
-        };
-        Node::new(broker)
+        }
     }
 
     /// The same world, where a channel may have so many users for each to be told by name.
@@ -127,6 +124,18 @@ impl World {
             Backend::Redis(url) => {
                 // All nodes under one prefix must agree.
                 let more = format!("prefix={PREFIX}:limit&presenceLimit={limit}");
+                let separator = if url.contains('?') { '&' } else { '?' };
+                Backend::Redis(format!("{url}{separator}{more}"))
+            }
+        })
+    }
+
+    /// A world that shares nothing with any other, for promises about everything that there is.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(match &self.backend {
+            Backend::Memory(_) => Backend::Memory(Store::new()),
+            Backend::Redis(url) => {
+                let more = format!("prefix={PREFIX}:{}", self.name);
                 let separator = if url.contains('?') { '&' } else { '?' };
                 Backend::Redis(format!("{url}{separator}{more}"))
             }

@@ -141,7 +141,12 @@ impl Member {
         Ok(Operation::Publish {
             room: room.clone(),
             channel,
-            publish: Publish { publication, retention, idempotency },
+            publish: Publish {
+                publication,
+                retention,
+                idempotency,
+                outbox: options.outbox.then_some(options.outbox_size),
+            },
         })
     }
 

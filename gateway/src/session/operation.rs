@@ -132,6 +132,8 @@ pub(crate) enum Failure {
     Conflict,
     /// The broker does not answer, and nobody asked.
     MembershipsUnknown,
+    /// Too much waits for the backend.
+    OutboxFull,
     /// The broker does not answer, and a session cannot begin without it.
     NotAdmitted,
 }

@@ -103,7 +103,10 @@ impl Node {
             timestamp: Timestamp(0),
         };
         let retention = Some(Retention { size: 100_000, age: Duration::from_secs(60) });
-        self.broker.publish(channel, Publish { publication, retention, idempotency: None }).await.unwrap()
+        self.broker
+            .publish(channel, Publish { publication, retention, idempotency: None, outbox: None })
+            .await
+            .unwrap()
     }
 
     /// The value of a metric that has no labels, or of all its labels together.

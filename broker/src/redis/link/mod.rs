@@ -17,7 +17,7 @@ mod owners;
 mod pulse;
 pub mod resp;
 mod routes;
-mod slot;
+pub(super) mod slot;
 mod wishes;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 pub(super) const SLOTS: u16 = 16384;
 
 /// The slot of a key or channel: CRC16 (XMODEM) of its hash tag, or of the whole name when it has none.
-pub(super) fn slot(name: &[u8]) -> u16 {
+pub(in crate::redis) fn slot(name: &[u8]) -> u16 {
     let sum = hash_tag(name).iter().fold(0_u16, |sum, byte| {
         (0..8).fold(sum ^ (u16::from(*byte) << 8), |sum, _| {
             if sum & 0x8000 == 0 { sum << 1 } else { (sum << 1) ^ 0x1021 }

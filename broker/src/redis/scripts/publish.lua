@@ -2,11 +2,14 @@
 --
 -- KEYS  meta, stream, and the idempotency record where the publisher gave an id
 -- ARGV  1 payload  2 channel  3 PUBLISH or SPUBLISH  4 size  5 age (ms)  6 life of meta (ms)
---       7 epoch if the stream begins  8 nonce  9 "1" if this may have run before  10 fingerprint  11 window (ms)
--- Gives {"ok" | "dup" | "conflict", epoch, offset, nonce}.
+--       7 epoch if the stream begins  8 nonce  9 "1" if this may have run before
+--       10 fingerprint, empty without an id  11 window (ms)
+--       12 how much may wait in the outbox, empty if this does not go there  13 ticket
+-- KEYS  and where it goes to the outbox: outbox, mark
+-- Gives {"ok" | "dup" | "conflict" | "full", epoch, offset, nonce} or {"unmarked", ticket}.
 --
 -- Epochs and nonces go beyond 2^53, where Lua's numbers are no longer exact, so they stay text. An offset does not.
-local meta, stream, record = KEYS[1], KEYS[2], KEYS[3]
+local meta, stream, record = KEYS[1], KEYS[2], ARGV[10] ~= '' and KEYS[3]
 local nonce = ARGV[8]
 
 if record then
@@ -35,12 +38,20 @@ elseif ARGV[9] == '1' then
   end
 end
 
+local outbox, mark = ARGV[12] ~= '' and KEYS[#KEYS - 1], KEYS[#KEYS]
+if outbox then
+  local ticket = unmarked(mark, ARGV[13], nonce)
+  if ticket then return {'unmarked', ticket} end
+  if redis.call('XLEN', outbox) >= tonumber(ARGV[12]) then return {'full', '0', '0', '0'} end
+end
+
 offset = string.format('%.0f', tonumber(offset) + 1)
 -- The stream first: where memory is short this fails, and then nothing has happened.
 redis.call('XADD', stream, 'MAXLEN', '~', ARGV[4], offset .. '-' .. nonce, 'p', previous, 'd', ARGV[1])
 redis.call('PEXPIRE', stream, ARGV[5])
 redis.call('HSET', meta, 'e', epoch, 's', offset, 'n', nonce)
 redis.call('PEXPIRE', meta, ARGV[6])
+if outbox then enqueue(outbox, mark, 'm:' .. epoch .. ':' .. offset .. ':' .. nonce, ARGV[1]) end
 if record then
   redis.call('SET', record, ARGV[10] .. ':' .. epoch .. ':' .. offset .. ':' .. nonce, 'PX', ARGV[11])
 end

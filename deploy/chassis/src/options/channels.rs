@@ -19,7 +19,7 @@ pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
     default: "",
     help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
            any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
-           or `nobody`) and `max_message`. The first table that fits a channel decides; what it does not say \
+           or `nobody`), `max_message`, `outbox` and `outbox_size`. The first table that fits a channel decides; what it does not say \
            keeps the default of that sort of channel.",
 }];
 
@@ -57,6 +57,8 @@ struct Rule {
     join: Option<Who>,
     publish: Option<Who>,
     max_message: Option<ByteSize>,
+    outbox: Option<bool>,
+    outbox_size: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -85,7 +87,17 @@ impl Rule {
     fn meaning(&self) -> Result<Vec<(Pattern, ChannelOptions)>, (&'static str, String)> {
         let of = |text: &str, kind| {
             let pattern = Pattern::new(text).map_err(|error| ("match", error.to_string()))?;
-            Ok((pattern, self.over(&ChannelOptions::default_for(kind))))
+            let options = self.over(&ChannelOptions::default_for(kind));
+            if options.outbox && options.history_size == 0 {
+                return Err((
+                    "outbox",
+                    "needs a history_size: what waits has a place in the history".to_owned(),
+                ));
+            }
+            if options.outbox_size == 0 {
+                return Err(("outbox_size", "must be at least 1".to_owned()));
+            }
+            Ok((pattern, options))
         };
         match self.pattern.as_str() {
             "*" => {
@@ -112,6 +124,8 @@ impl Rule {
             join: self.join.map_or(defaults.join, Access::from),
             publish: self.publish.map_or(defaults.publish, Access::from),
             max_message: self.max_message.map_or(defaults.max_message, ByteSize::as_usize),
+            outbox: self.outbox.unwrap_or(defaults.outbox),
+            outbox_size: self.outbox_size.unwrap_or(defaults.outbox_size),
         }
     }
 }
