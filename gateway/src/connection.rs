@@ -3,13 +3,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use chassis::listener::ConnectionGuard;
-use proto::{Close, Request};
+use proto::{Close, ErrorCode, Invalid, Request};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::endpoint::Endpoint;
 use crate::errand::{self, Done};
 use crate::following::{Followings, Page};
 use crate::metrics;
@@ -31,6 +32,18 @@ pub(crate) trait Transport {
 
     /// What the client does next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming>;
+
+    /// The session begins: where clients ask for that, they are answered.
+    fn accept(&mut self, _peer: &Peer) {}
+
+    /// The session does not begin, since its token is not good. What follows is [`Incoming::Gone`]; only a transport whose
+    /// clients are accepted is asked for it.
+    fn refuse(&mut self, _peer: &Peer, _code: ErrorCode, _message: &str) {}
+
+    /// The session is over: queues the last thing that the client is sent.
+    fn close(&mut self, peer: &Peer, endpoint: &Endpoint, close: Close, reason: Option<&str>) {
+        peer.outbound.push_last(endpoint.goodbye(close, reason));
+    }
 }
 
 /// What a client does.
@@ -38,7 +51,7 @@ pub(crate) enum Incoming {
     /// It sends a frame.
     Text(Utf8Bytes),
     /// It asks for something by other means than a frame.
-    Request(Request),
+    Request(Result<Request, Invalid>),
     /// It is there.
     SignOfLife,
     /// It breaks the rules of the transport, which ends the connection with this code.
@@ -108,26 +121,51 @@ impl<T: Transport> Connection<T> {
 
     /// Runs the connection to its end. By reference, since a future that owns it would hold it twice.
     pub(crate) async fn run(&mut self, handshake: Handshake) {
+        self.begin(handshake);
+        poll_fn(|cx| self.poll_run(cx)).await;
+        self.end();
+        self.peer.outbound.abandon();
+    }
+
+    /// The connection is there. To be followed by [`poll_run`](Self::poll_run), and [`end`](Self::end) when that is ready.
+    pub(crate) fn begin(&mut self, handshake: Handshake) {
         self.node.metrics.connections.inc();
         self.node.metrics.opened.inc();
         self.session.opened(handshake, metrics::now());
+    }
+
+    /// Goes on as far as it goes without waiting. Ready when the connection is over.
+    pub(crate) fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.carry_out();
             self.peer.write();
             // After the write, which may have made room.
             self.catch_up();
-            let event = poll_fn(|cx| self.poll_event(cx)).await;
+            let event = ready!(self.poll_event(cx));
             if let Err(Over) = self.handle(event) {
-                break;
+                return Poll::Ready(());
             }
         }
+    }
+
+    /// The connection is over, for whatever reason.
+    pub(crate) fn end(&mut self) {
         self.node.metrics.count_close(self.closing, self.peer.outbound.written());
         tracing::debug!(
             session = self.session.id().as_str(),
             reason = self.closing.map_or("gone", Close::label),
             "connection closed"
         );
-        self.peer.outbound.abandon();
+    }
+
+    pub(crate) const fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Whether more is taken from the client. Requests are answered one after the other, and none is taken from a client
+    /// that does not take the answers.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.errand.is_none() && (self.closing.is_some() || self.peer.outbound.has_room())
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -146,8 +184,7 @@ impl<T: Transport> Connection<T> {
         if let Poll::Ready(page) = self.followings.poll_page(cx) {
             return Poll::Ready(Event::Read(page));
         }
-        // Requests are answered one after the other, and none is taken from a client that does not take the answers.
-        if self.errand.is_none() && (self.closing.is_some() || self.peer.outbound.has_room()) {
+        if self.takes_more() {
             return self.transport.poll_incoming(cx).map(Event::Incoming);
         }
         Poll::Pending
@@ -235,7 +272,10 @@ impl<T: Transport> Connection<T> {
                 self.node.metrics.messages_received.inc();
                 self.session.request(self.terms.endpoint.decode(&text), metrics::now());
             }
-            Incoming::Request(request) => self.session.request(Ok(request), metrics::now()),
+            Incoming::Request(request) => {
+                self.node.metrics.messages_received.inc();
+                self.session.request(request, metrics::now());
+            }
             Incoming::Violation(close) => self.session.close(close, None),
             Incoming::Goodbye => {
                 self.closing = Some(Close::Normal);
@@ -255,6 +295,11 @@ impl<T: Transport> Connection<T> {
                 Effect::Start(operation) => self.start(operation),
                 Effect::Leave(channel) => _ = self.followings.remove(&channel),
                 Effect::Set(timer, after) => self.set(timer, after),
+                Effect::Accept => self.transport.accept(&self.peer),
+                Effect::Refuse(code, message) => {
+                    self.closing = Some(Close::Unauthorized);
+                    self.transport.refuse(&self.peer, code, &message);
+                }
                 Effect::Close(close, reason) => self.close(close, reason.as_deref()),
             }
         }
@@ -275,7 +320,7 @@ impl<T: Transport> Connection<T> {
             self.closing = Some(close);
             self.errand = None;
             self.followings.clear();
-            self.peer.outbound.push_last(self.terms.endpoint.goodbye(close, reason));
+            self.transport.close(&self.peer, &self.terms.endpoint, close, reason);
             self.set(Timer::Goodbye, Some(GOODBYE));
         }
     }

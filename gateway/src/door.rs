@@ -1,9 +1,11 @@
 //! What each request of an endpoint has to pass, whichever way it wants to be served.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::header::{HeaderMap, ORIGIN};
+use axum::http::request::Parts;
 use chassis::auth::{Carried, Identity, Places, TokenError};
 use chassis::problem::Problem;
 use proto::ErrorCode;
@@ -46,6 +48,12 @@ impl Door {
         Places::default()
             .find(request.headers(), request.uri().query(), &[SUBPROTOCOL])
             .map_err(|error| refuse(&error))
+    }
+
+    /// The same for a request of which only the head is left.
+    pub(crate) fn carried(&self, head: &Parts) -> Result<Option<String>, TokenError> {
+        let carried = Places::default().find(&head.headers, head.uri.query(), &[SUBPROTOCOL])?;
+        Ok(carried.credential.map(Cow::into_owned))
     }
 
     /// Who presents this token.

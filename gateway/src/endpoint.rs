@@ -20,6 +20,15 @@ pub enum Protocol {
     WebSocket,
     /// Server-sent events, one way (HTML Living Standard, section 9.2).
     ServerSentEvents,
+    /// Socket.IO, by polling and over WebSocket.
+    SocketIo,
+}
+
+impl Protocol {
+    /// Whether a client asks to be connected after its handshake, and is told when it is, or why not.
+    pub(crate) const fn accepts_clients(self) -> bool {
+        matches!(self, Self::SocketIo)
+    }
 }
 
 /// The origins whose pages may connect (RFC 6454), so that a page cannot use what a browser holds for another.
@@ -118,23 +127,24 @@ impl Endpoint {
     pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
         let text = self.framing.encode(outgoing, id, metrics::now())?;
         Some(match self.protocol {
-            Protocol::WebSocket => ws_frame::text(&text),
+            Protocol::WebSocket | Protocol::SocketIo => ws_frame::text(&text),
             Protocol::ServerSentEvents => event_stream::event(outgoing, &text),
         })
     }
 
-    /// What asks a client, or the way to it, for a sign of life.
+    /// What asks a client, or the way to it, for a sign of life; empty where the transport does that itself.
     pub(crate) const fn ping(&self) -> Bytes {
         match self.protocol {
             Protocol::WebSocket => ws_frame::PING_FRAME,
             Protocol::ServerSentEvents => event_stream::COMMENT,
+            Protocol::SocketIo => Bytes::new(),
         }
     }
 
     /// The last thing that a client is sent.
     pub(crate) fn goodbye(&self, close: Close, reason: Option<&str>) -> Bytes {
         match self.protocol {
-            Protocol::WebSocket => ws_frame::close(close, reason),
+            Protocol::WebSocket | Protocol::SocketIo => ws_frame::close(close, reason),
             Protocol::ServerSentEvents => event_stream::end(close, reason),
         }
     }

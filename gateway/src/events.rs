@@ -115,7 +115,7 @@ impl Transport for Listening {
         }
         // Whoever hangs up calls the connection, so there is nobody to wake it here.
         match self.joins.pop_front() {
-            Some(command) => Poll::Ready(Incoming::Request(proto::Request { id: None, command })),
+            Some(command) => Poll::Ready(Incoming::Request(Ok(proto::Request { id: None, command }))),
             None => Poll::Pending,
         }
     }

@@ -33,6 +33,7 @@ mod rate;
 mod reader;
 mod session;
 pub mod socketio;
+mod socketio_session;
 mod timers;
 mod websocket;
 mod wire;
@@ -67,11 +68,14 @@ use node::Node;
 use presence::PresenceBook;
 use pulse::Pulse;
 use session::Terms;
+use socketio::Server;
 
 /// The client side of one process. Its tasks end when it is dropped.
 pub struct Gateway {
     node: Arc<Node>,
     doors: Vec<Door>,
+    /// The doors of Socket.IO.
+    servers: Vec<Server<Door>>,
     reconnect_window: Duration,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -111,7 +115,9 @@ impl Gateway {
             let terms = Arc::new(Terms { node: id, endpoint, channels });
             Door { node: Arc::clone(&node), terms, endpoint: EndpointId(index) }
         });
-        let doors = doors.collect();
+        let doors: Vec<Door> = doors.collect();
+        let servers = doors.iter().filter(|door| door.terms.endpoint.protocol == Protocol::SocketIo);
+        let servers = servers.cloned().map(socketio_session::server).collect();
         let swept = Arc::clone(&hub);
         let mut tasks = vec![
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
@@ -123,7 +129,7 @@ impl Gateway {
             tokio::spawn(async move { flusher.run(lane).await })
         }));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Ok(Self { node, doors, reconnect_window: config.reconnect_window, _tasks })
+        Ok(Self { node, doors, servers, reconnect_window: config.reconnect_window, _tasks })
     }
 
     /// The routes of the endpoints.
@@ -133,7 +139,8 @@ impl Gateway {
                 async |State(door): State<Door>, room, asked, request| door.poll(room, asked, request).await;
             Router::new().route("/v1/rooms/{room}/history", get(poll).with_state(door.clone()))
         });
-        self.doors.iter().fold(polled, |router, door| {
+        let served = self.servers.iter().fold(polled, |router, server| router.merge(server.router()));
+        self.doors.iter().fold(served, |router, door| {
             let endpoint = &door.terms.endpoint;
             let served = match endpoint.protocol {
                 Protocol::WebSocket => {
@@ -142,6 +149,7 @@ impl Gateway {
                 Protocol::ServerSentEvents => {
                     get(async |State(door): State<Door>, request: Request| door.stream(request).await)
                 }
+                Protocol::SocketIo => return router,
             };
             router.route(&endpoint.path, served.with_state(door.clone()))
         })

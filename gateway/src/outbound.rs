@@ -2,12 +2,13 @@
 //!
 //! Any thread may push and flush: while the socket takes bytes they go out right there, joined into one vectored
 //! write, and no task is woken. Only when the socket is full does the connection's own task wait for it to drain.
-//! A transport without a socket of its own, such as the body of an HTTP response, takes frames out instead.
+//! A transport without a socket of its own, such as the body of an HTTP response, takes frames out instead; it may
+//! change to a socket later, and nothing that waits is lost or changes places.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
@@ -42,18 +43,18 @@ pub(crate) enum Flush {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    way: Way,
     limit: usize,
-    queue: Mutex<Queue>,
+    /// The task that takes frames, while there is no socket.
+    taker: AtomicWaker,
+    way: Mutex<Way>,
 }
 
-/// Where frames go.
+/// What waits, and where it goes.
 #[derive(Debug)]
-enum Way {
-    /// Into this socket, by whoever flushes.
-    Socket(Arc<TcpStream>),
-    /// To this task, which takes them.
-    Taker(AtomicWaker),
+struct Way {
+    /// Written to by whoever flushes; without it frames are taken.
+    socket: Option<Arc<TcpStream>>,
+    queue: Queue,
 }
 
 #[derive(Debug, Default)]
@@ -86,40 +87,65 @@ impl AsRef<Self> for Outbound {
 impl Outbound {
     /// A queue of at most `limit` bytes before a socket.
     pub(crate) fn new(socket: Arc<TcpStream>, limit: usize) -> Self {
-        Self { way: Way::Socket(socket), limit, queue: Mutex::default() }
+        Self::before(Some(socket), limit)
     }
 
     /// A queue of at most `limit` bytes from which a task takes.
     pub(crate) fn to_taker(limit: usize) -> Self {
-        Self { way: Way::Taker(AtomicWaker::new()), limit, queue: Mutex::default() }
+        Self::before(None, limit)
+    }
+
+    fn before(socket: Option<Arc<TcpStream>>, limit: usize) -> Self {
+        let way = Mutex::new(Way { socket, queue: Queue::default() });
+        Self { limit, taker: AtomicWaker::new(), way }
+    }
+
+    /// From here on frames go into this socket: what was left on it, then what waits, then what comes.
+    pub(crate) fn use_socket(&self, socket: Arc<TcpStream>, left: VecDeque<Bytes>) {
+        let mut way = self.way.lock();
+        way.socket = Some(socket);
+        for frame in left.into_iter().rev() {
+            way.queue.bytes += frame.len();
+            way.queue.frames.push_front(frame);
+        }
     }
 
     /// Queues a frame of a publication, if there is room for it.
     pub(crate) fn push(&self, frame: Bytes) -> Push {
-        let mut queue = self.queue.lock();
+        self.push_all([frame])
+    }
+
+    /// Queues frames that stay together, all of them or none.
+    pub(crate) fn push_all<const COUNT: usize>(&self, frames: [Bytes; COUNT]) -> Push {
+        let queue = &mut self.way.lock().queue;
         if queue.taking != Taking::All {
             return Push::Closed;
         }
         // A frame larger than the limit goes out alone.
-        if queue.bytes > 0 && queue.bytes + frame.len() > self.limit {
+        if queue.bytes > 0 && queue.bytes + frames.iter().map(Bytes::len).sum::<usize>() > self.limit {
             return Push::Full;
         }
-        queue.push(frame);
+        frames.into_iter().for_each(|frame| queue.push(frame));
         Push::Queued
     }
 
     /// Queues a frame that is not a publication: a reply, a ping. Replies are bounded by one a request, so they
     /// pass the limit.
     pub(crate) fn push_control(&self, frame: Bytes) {
-        let mut queue = self.queue.lock();
+        self.push_control_all([frame]);
+    }
+
+    /// The same for frames that stay together.
+    pub(crate) fn push_control_all<const COUNT: usize>(&self, frames: [Bytes; COUNT]) {
+        let queue = &mut self.way.lock().queue;
         if queue.taking == Taking::All {
-            queue.push(frame);
+            frames.into_iter().for_each(|frame| queue.push(frame));
         }
     }
 
     /// Queues the last frame.
     pub(crate) fn push_last(&self, frame: Bytes) {
-        let mut queue = self.queue.lock();
+        let queue = &mut self.way.lock().queue;
         if queue.taking == Taking::All {
             queue.push(frame);
             queue.taking = Taking::Finished;
@@ -128,15 +154,17 @@ impl Outbound {
 
     /// Drops everything and takes nothing more.
     pub(crate) fn abandon(&self) {
-        self.queue.lock().fail();
-        if let Way::Taker(waker) = &self.way {
-            waker.wake();
+        let mut way = self.way.lock();
+        way.queue.fail();
+        if way.socket.is_none() {
+            drop(way);
+            self.taker.wake();
         }
     }
 
     /// Bytes that wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.queue.lock().bytes
+        self.way.lock().queue.bytes
     }
 
     /// Whether more may be taken from the client: it takes what it is sent.
@@ -146,17 +174,17 @@ impl Outbound {
 
     /// Whether the socket was full when it was last written to.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.queue.lock().blocked
+        self.way.lock().queue.blocked
     }
 
     /// Whether the socket failed.
     pub(crate) fn is_broken(&self) -> bool {
-        self.queue.lock().taking == Taking::Broken
+        self.way.lock().queue.taking == Taking::Broken
     }
 
     /// Bytes written so far.
     pub(crate) fn written(&self) -> u64 {
-        self.queue.lock().written
+        self.way.lock().queue.written
     }
 
     /// Whether the queue is short enough to be fed again after it was full.
@@ -166,13 +194,14 @@ impl Outbound {
 
     /// Writes what waits, from any thread. Does nothing while the connection's task waits for the socket.
     pub(crate) fn flush(&self) -> Flush {
-        match &self.way {
-            Way::Socket(socket) => {
-                let mut queue = self.queue.lock();
-                if queue.blocked { Flush::Blocked } else { queue.write(socket) }
-            }
-            Way::Taker(waker) => {
-                waker.wake();
+        let mut way = self.way.lock();
+        let Way { socket, queue } = &mut *way;
+        match socket {
+            Some(_) if queue.blocked => Flush::Blocked,
+            Some(socket) => queue.write(socket),
+            None => {
+                drop(way);
+                self.taker.wake();
                 Flush::Done
             }
         }
@@ -180,22 +209,39 @@ impl Outbound {
 
     /// Writes what waits, after the socket was found writable.
     pub(crate) fn resume(&self) -> Flush {
-        self.queue.lock().blocked = false;
+        self.way.lock().queue.blocked = false;
         self.flush()
+    }
+
+    /// Wakes this task when there is something to take.
+    pub(crate) fn wake_taker(&self, waker: &Waker) {
+        self.taker.register(waker);
     }
 
     /// Takes what waits; `None` once nothing comes any more.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Bytes>>> {
-        if let Way::Taker(waker) = &self.way {
-            waker.register(cx.waker());
-        }
-        let mut queue = self.queue.lock();
+        self.wake_taker(cx.waker());
+        let queue = &mut self.way.lock().queue;
         if !queue.frames.is_empty() {
-            queue.written += queue.bytes as u64;
-            queue.bytes = 0;
-            return Poll::Ready(Some(std::mem::take(&mut queue.frames)));
+            return Poll::Ready(Some(queue.take()));
         }
         if queue.taking == Taking::All { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn take(&self) -> VecDeque<Bytes> {
+        self.way.lock().queue.take()
+    }
+
+    /// Takes frames as long as `is_wanted`, which is shown the next one each time.
+    pub(crate) fn take_while(&self, mut is_wanted: impl FnMut(&Bytes) -> bool) -> VecDeque<Bytes> {
+        let queue = &mut self.way.lock().queue;
+        let count = queue.frames.iter().take_while(|frame| is_wanted(frame)).count();
+        let taken: VecDeque<Bytes> = queue.frames.drain(..count).collect();
+        let bytes = taken.iter().map(Bytes::len).sum::<usize>();
+        queue.bytes -= bytes;
+        queue.written += bytes as u64;
+        taken
     }
 }
 
@@ -203,6 +249,12 @@ impl Queue {
     fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
+    }
+
+    fn take(&mut self) -> VecDeque<Bytes> {
+        self.written += self.bytes as u64;
+        self.bytes = 0;
+        std::mem::take(&mut self.frames)
     }
 
     fn write(&mut self, socket: &TcpStream) -> Flush {

@@ -50,7 +50,7 @@ pub(crate) struct Peer {
     user: OnceLock<UserId>,
     /// Which wire format it wants.
     pub(crate) endpoint: EndpointId,
-    /// What asks it for a sign of life.
+    /// What asks it for a sign of life; empty where the transport does that itself.
     ping: Bytes,
     /// What waits to be written.
     pub(crate) outbound: Outbound,
@@ -169,6 +169,11 @@ impl Peer {
     pub(crate) fn write(&self) -> Flush {
         self.dirty.store(false, Ordering::Release);
         self.outbound.flush()
+    }
+
+    /// Whether it has to be asked for signs of life.
+    pub(crate) const fn is_pinged(&self) -> bool {
+        !self.ping.is_empty()
     }
 
     /// Sends a ping.

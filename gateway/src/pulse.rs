@@ -121,7 +121,7 @@ impl Pulse {
 }
 
 fn look_after(peer: &Arc<Peer>, now: u32, pings: bool) {
-    if pings {
+    if pings && peer.is_pinged() {
         if now.saturating_sub(peer.last_heard()) >= SILENT {
             peer.signal(Signal::Close(Close::Timeout));
         } else {

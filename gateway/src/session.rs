@@ -54,6 +54,10 @@ pub(crate) enum Effect {
     Leave(Channel),
     /// Tell when so much time has passed; `None` for never. Replaces the timer's earlier time.
     Set(Timer, Option<Duration>),
+    /// Tell the client that it is connected, where it waits for that.
+    Accept,
+    /// Tell it that it is not.
+    Refuse(ErrorCode, String),
     /// Close, after everything that was queued; with a reason of its own or the catalogue's.
     Close(Close, Option<String>),
 }
@@ -94,6 +98,8 @@ pub(crate) struct Session {
     id: SessionId,
     state: State,
     bucket: Bucket,
+    /// Whether the client knows that it is connected.
+    is_accepted: bool,
     /// The request under way.
     pending: Pending,
     effects: VecDeque<Effect>,
@@ -121,6 +127,7 @@ impl Session {
             id,
             state: State::Anonymous(Cursor::default()),
             bucket: Bucket::new(0, Timestamp(0)),
+            is_accepted: false,
             pending: Pending::default(),
             effects: VecDeque::new(),
         }
@@ -145,19 +152,38 @@ impl Session {
         let Handshake { token, since } = handshake;
         self.bucket = Bucket::new(self.terms.endpoint.rate, now);
         self.state = State::Anonymous(since);
-        let welcome = Outgoing::Welcome {
-            node: self.terms.node.as_str(),
-            heartbeat: u64::from(HEARTBEAT) * 1000,
-            authenticated: token.is_some(),
-            timestamp: now,
+        let token = match token {
+            // Such a client is connected only when its token is found good.
+            Some(token) if self.terms.endpoint.protocol.accepts_clients() => {
+                return self.verify(token, Purpose::Authenticate);
+            }
+            None if self.terms.endpoint.protocol.accepts_clients() && !self.terms.endpoint.in_band => None,
+            token => {
+                self.accept(token.is_some(), now);
+                token
+            }
         };
-        let frame = self.terms.endpoint.frame(&welcome, None);
-        self.send(frame);
         match token {
             Some(token) => self.verify(token, Purpose::Authenticate),
             None if !self.terms.endpoint.in_band => self.refuse(Purpose::Authenticate, &TokenError::Missing),
             None => self.set(Timer::Authentication, Some(self.terms.endpoint.auth_timeout)),
         }
+    }
+
+    /// Lets the client know that it is connected, and where.
+    fn accept(&mut self, authenticated: bool, now: Timestamp) {
+        self.is_accepted = true;
+        if self.terms.endpoint.protocol.accepts_clients() {
+            self.effects.push_back(Effect::Accept);
+        }
+        let welcome = Outgoing::Welcome {
+            node: self.terms.node.as_str(),
+            heartbeat: u64::from(HEARTBEAT) * 1000,
+            authenticated,
+            timestamp: now,
+        };
+        let frame = self.terms.endpoint.frame(&welcome, None);
+        self.send(frame);
     }
 
     /// The client asks for something.
@@ -249,6 +275,9 @@ impl Session {
             }
             Outcome::Verified(purpose, Err(error)) => self.refuse(purpose, &error),
             Outcome::Admitted { places: positions, rooms, memberships } => {
+                if !self.is_accepted {
+                    self.accept(true, now);
+                }
                 let State::Admitted(member) = &mut self.state else { return };
                 rooms.into_iter().for_each(|room| member.rooms.enter(room));
                 // It is in them already.
@@ -334,7 +363,7 @@ impl Session {
     pub(crate) fn drain(&mut self, reconnect_after: Duration) {
         let reconnect_after = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
         let frame = self.terms.endpoint.frame(&Outgoing::Draining { reconnect_after }, None);
-        if !matches!(self.state, State::Closed) {
+        if self.is_accepted && !matches!(self.state, State::Closed) {
             self.send(frame);
         }
         self.close(Close::Restart, None);
@@ -413,7 +442,12 @@ impl Session {
     /// A token was not accepted. A session that has a good one keeps it.
     fn refuse(&mut self, purpose: Purpose, error: &TokenError) {
         let message = error.to_string();
-        self.error(error.code(), &message);
+        if self.is_accepted {
+            self.error(error.code(), &message);
+        } else if error.code() != ErrorCode::Unavailable {
+            self.state = State::Closed;
+            return self.effects.push_back(Effect::Refuse(error.code(), message));
+        }
         match (purpose, error.code()) {
             (Purpose::Refresh, _) => {}
             (Purpose::Authenticate, ErrorCode::Unavailable) => self.close(Close::Overload, Some(message)),
@@ -439,7 +473,9 @@ impl Session {
             Failure::Unavailable => self.error(ErrorCode::Unavailable, AWAY),
             Failure::MembershipsUnknown => self.set(Timer::Memberships, Some(SOON)),
             Failure::NotAdmitted => {
-                self.error(ErrorCode::Unavailable, AWAY);
+                if self.is_accepted {
+                    self.error(ErrorCode::Unavailable, AWAY);
+                }
                 self.close(Close::Overload, None);
             }
         }

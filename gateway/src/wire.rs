@@ -21,7 +21,7 @@ use crate::outbound::Outbound;
 pub(crate) const READ_BUFFER: usize = 512;
 
 /// The frames of a socket whose handshake is done; `early` was read after it already. `queue` holds the outbound queue.
-pub(crate) async fn frames<Q: AsRef<Outbound>>(
+pub(crate) async fn frames<Q: AsRef<Outbound> + ?Sized>(
     stream: Arc<TcpStream>,
     queue: Arc<Q>,
     early: Bytes,
@@ -49,14 +49,21 @@ pub(crate) const fn fault(error: &Error) -> Option<Close> {
 }
 
 /// The socket as tungstenite sees it.
-pub(crate) struct Wire<Q> {
+pub(crate) struct Wire<Q: ?Sized> {
     stream: Arc<TcpStream>,
     queue: Arc<Q>,
     /// What was read before the protocol changed.
     early: Bytes,
 }
 
-impl<Q> AsyncRead for Wire<Q> {
+impl<Q: ?Sized> Wire<Q> {
+    /// What is written goes into another queue from here on.
+    pub(crate) fn write_to(&mut self, queue: Arc<Q>) {
+        self.queue = queue;
+    }
+}
+
+impl<Q: ?Sized> AsyncRead for Wire<Q> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,7 +88,7 @@ impl<Q> AsyncRead for Wire<Q> {
     }
 }
 
-impl<Q: AsRef<Outbound>> AsyncWrite for Wire<Q> {
+impl<Q: AsRef<Outbound> + ?Sized> AsyncWrite for Wire<Q> {
     fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // What tungstenite writes is whole control frames: pongs and the answer to a close.
         (*self.queue).as_ref().push_control(Bytes::copy_from_slice(buf));

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::auth::ClaimRule;
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError};
-use proto::framing::Framing;
+use proto::framing::{Framing, socketio};
 use proto::vocabulary::Vocabulary;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,14 +22,18 @@ use serde_json::Value;
 use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
 use crate::policy::{Admission, RoomName};
 
+/// Where clients of Socket.IO look for it if nobody tells them otherwise.
+const SOCKET_IO: &str = "/socket.io";
+
 /// The rows of the endpoints' options.
 pub(super) const ENDPOINTS: [OptionSpec; 2] = [
     OptionSpec {
         key: "endpoints",
         kind: Kind::Tables,
         default: "",
-        help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket` or \
-               `events`), `framing` (`native`, `flat` or `event`), `vocabulary` (the name of one), `in_band` (whether a \
+        help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket`, \
+               `events` or `socketio`), `framing` (`native`, `flat` or `event`; Socket.IO has its own), `namespace` (that of \
+               Socket.IO, `/`), `vocabulary` (the name of one), `in_band` (whether a \
                token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
                itself: names with placeholders such as `org:${claims.organizationId}`), and `origins`, `auth_timeout`, \
@@ -57,10 +61,11 @@ struct Section {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    path: String,
+    path: Option<String>,
     #[serde(default)]
     protocol: WrittenProtocol,
     framing: Option<String>,
+    namespace: Option<String>,
     vocabulary: Option<String>,
     in_band: Option<bool>,
     #[serde(default)]
@@ -78,12 +83,13 @@ struct Table {
     rate: Option<u32>,
 }
 
-#[derive(Default, Clone, Copy, Deserialize)]
+#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum WrittenProtocol {
     #[default]
     WebSocket,
     Events,
+    SocketIo,
 }
 
 #[derive(Default, Clone, Copy, Deserialize)]
@@ -110,7 +116,7 @@ pub(super) fn endpoints(loaded: &Loaded, default: &Endpoint) -> Result<Vec<Endpo
     for (index, table) in endpoints.into_iter().enumerate() {
         let mistake =
             |(field, message): (&str, String)| loaded.mistake(format!("endpoints[{index}].{field}"), message);
-        if !paths.insert(table.path.clone()) {
+        if !paths.insert(table.route().to_owned()) {
             mistakes.push(mistake(("path", "is the path of another endpoint too".to_owned())));
         }
         match table.meaning(default, &vocabularies) {
@@ -129,13 +135,24 @@ fn finish(meant: Vec<Endpoint>, mistakes: Vec<Mistake>) -> Result<Vec<Endpoint>,
 type Wrong = (&'static str, String);
 
 impl Table {
+    /// The path, as it is told apart from others: that of Socket.IO may end with a slash or not.
+    fn route(&self) -> &str {
+        match (&self.path, self.protocol) {
+            (Some(path), WrittenProtocol::SocketIo) => path.trim_end_matches('/'),
+            (Some(path), _) => path,
+            (None, WrittenProtocol::SocketIo) => SOCKET_IO,
+            (None, _) => "",
+        }
+    }
+
     fn meaning(
         self,
         default: &Endpoint,
         vocabularies: &BTreeMap<String, Value>,
     ) -> Result<Endpoint, Vec<Wrong>> {
         let mut wrong = Vec::new();
-        if !is_path(&self.path) {
+        let path = self.route().to_owned();
+        if !is_path(&path) {
             wrong.push(("path", "must be a path such as /chat, of letters, digits and / - _ .".to_owned()));
         }
         let framing = self.framing(vocabularies).map_err(|error| wrong.push(error)).unwrap_or_default();
@@ -153,11 +170,12 @@ impl Table {
             Vec::new()
         });
         let endpoint = Endpoint {
-            path: self.path,
+            path,
             origins,
             protocol: match self.protocol {
                 WrittenProtocol::WebSocket => Protocol::WebSocket,
                 WrittenProtocol::Events => Protocol::ServerSentEvents,
+                WrittenProtocol::SocketIo => Protocol::SocketIo,
             },
             framing,
             in_band: self.in_band.unwrap_or(default.in_band),
@@ -177,6 +195,20 @@ impl Table {
         if wrong.is_empty() { Ok(endpoint) } else { Err(wrong) }
     }
 
+    fn socketio(&self, vocabulary: Option<Vocabulary>) -> Result<Framing, Wrong> {
+        if self.framing.is_some() {
+            return Err(("framing", "must be left out: Socket.IO has its own".to_owned()));
+        }
+        let namespace = self.namespace.as_deref().unwrap_or(socketio::MAIN);
+        let is_printable = namespace.chars().all(|c| c.is_ascii_graphic() && c != ',' && c != '?');
+        if !namespace.starts_with('/') || !is_printable || namespace.len() > socketio::LONGEST_NAMESPACE {
+            return Err(("namespace", "must be a name such as /chat".to_owned()));
+        }
+        let vocabulary = vocabulary
+            .ok_or_else(|| ("vocabulary", "is missing: the protocol socketio needs one".to_owned()))?;
+        Ok(Framing::socketio(vocabulary, namespace))
+    }
+
     fn framing(&self, vocabularies: &BTreeMap<String, Value>) -> Result<Framing, Wrong> {
         let vocabulary = match &self.vocabulary {
             None => None,
@@ -188,6 +220,12 @@ impl Table {
                 Some(Vocabulary::compile(&key, written).map_err(|error| ("vocabulary", error.to_string()))?)
             }
         };
+        if self.protocol == WrittenProtocol::SocketIo {
+            return self.socketio(vocabulary);
+        }
+        if self.namespace.is_some() {
+            return Err(("namespace", "means something only to the protocol socketio".to_owned()));
+        }
         let name = self.framing.as_deref().unwrap_or("native");
         Framing::new(name, vocabulary).map_err(|error| {
             let field = if error.key == "framing" { "framing" } else { "vocabulary" };
@@ -258,6 +296,14 @@ mod tests {
     }
 
     #[test]
+    fn socket_io_is_where_its_clients_look_for_it() {
+        let text = format!("[[endpoints]]\nprotocol = \"socketio\"\nvocabulary = \"community\"\n{COMMUNITY}");
+        let endpoints = read(&text).unwrap();
+        assert_eq!((&*endpoints[0].path, endpoints[0].protocol), ("/socket.io", Protocol::SocketIo));
+        assert!(matches!(&endpoints[0].framing, Framing::SocketIo(events) if events.namespace() == "/"));
+    }
+
+    #[test]
     fn a_mistake_is_told_by_its_key() {
         for (text, key) in [
             ("[[endpoints]]\npath = \"chat\"\n", "endpoints[0].path"),
@@ -267,6 +313,15 @@ mod tests {
             (
                 "[[endpoints]]\npath = \"/a\"\nframing = \"flat\"\nvocabulary = \"x\"\n",
                 "endpoints[0].vocabulary",
+            ),
+            ("[[endpoints]]\n", "endpoints[0].path"),
+            ("[[endpoints]]\nprotocol = \"socketio\"\n", "endpoints[0].vocabulary"),
+            ("[[endpoints]]\nprotocol = \"socketio\"\nframing = \"flat\"\n", "endpoints[0].framing"),
+            ("[[endpoints]]\nprotocol = \"socketio\"\nnamespace = \"a\"\n", "endpoints[0].namespace"),
+            ("[[endpoints]]\npath = \"/a\"\nnamespace = \"/a\"\n", "endpoints[0].namespace"),
+            (
+                "[[endpoints]]\nprotocol = \"socketio\"\n[[endpoints]]\npath = \"/socket.io/\"\nprotocol = \"socketio\"",
+                "endpoints[1].path",
             ),
             ("[[endpoints]]\npath = \"/a\"\nrate = 0\n", "endpoints[0].rate"),
             ("[[endpoints]]\npath = \"/a\"\nspeed = 1\n", "speed"),

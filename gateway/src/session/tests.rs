@@ -64,6 +64,8 @@ fn effects(session: &mut Session) -> Vec<String> {
             }
             Effect::Leave(channel) => format!("leave {channel}"),
             Effect::Set(timer, after) => format!("{timer:?} {:?}", after.map(|after| after.as_secs())),
+            Effect::Accept => "accept".to_owned(),
+            Effect::Refuse(code, _) => format!("refuse {}", code.as_str()),
             Effect::Close(close, _) => format!("close {}", close.code()),
         })
         .collect()

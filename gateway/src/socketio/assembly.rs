@@ -32,9 +32,9 @@ impl Arguments {
 /// An event of a client.
 #[derive(Debug, Clone)]
 pub struct Event {
-    pub(super) arguments: Arguments,
+    pub(crate) arguments: Arguments,
     /// By which the client asks for an acknowledgement.
-    pub(super) id: Option<u64>,
+    pub(crate) id: Option<u64>,
 }
 
 impl Event {
@@ -42,6 +42,11 @@ impl Event {
     pub fn name(&self) -> Cow<'_, str> {
         // It had one when it was parsed.
         socketio::event_name(&self.arguments.json).unwrap_or_default()
+    }
+
+    /// All of it, as one JSON array: the name, then what came with it.
+    pub(crate) const fn whole(&self) -> &RawValue {
+        &self.arguments.json
     }
 
     /// What came with the name.
@@ -66,13 +71,13 @@ impl Event {
 
 /// A whole packet of a client.
 #[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) namespace: String,
-    pub(super) content: Content,
+pub(crate) struct Whole {
+    pub(crate) namespace: String,
+    pub(crate) content: Content,
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Connect(Option<Box<RawValue>>),
     Disconnect,
     Event(Event),
@@ -81,11 +86,11 @@ pub(super) enum Content {
 
 /// What a client may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Violation;
+pub(crate) struct Violation;
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Assembly {
+pub(crate) struct Assembly {
     max_attachments: usize,
     /// How many bytes they may have together.
     max_bytes: usize,
@@ -100,12 +105,12 @@ struct Partial {
 }
 
 impl Assembly {
-    pub(super) const fn new(max_attachments: usize, max_bytes: usize) -> Self {
+    pub(crate) const fn new(max_attachments: usize, max_bytes: usize) -> Self {
         Self { max_attachments, max_bytes, partial: None }
     }
 
     /// Takes a message, and answers the packet that it completes.
-    pub(super) fn take(&mut self, message: Message<'_>) -> Result<Option<Whole>, Violation> {
+    pub(crate) fn take(&mut self, message: Message<'_>) -> Result<Option<Whole>, Violation> {
         match (message, self.partial.take()) {
             (Message::Text(text), None) => self.begin(text),
             (Message::Binary(bytes), Some(partial)) => self.go_on(partial, bytes),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use proto::Close;
-use proto::framing::engineio::{PROBE, Packet, decode_payload};
+use proto::framing::engineio::{PROBE, Packet, SEPARATOR, decode_payload};
 use tokio_tungstenite::tungstenite::{self, Error};
 
 use super::engine::{Due, Engine, Probe, Receipt};
@@ -31,10 +31,17 @@ pub(super) struct Driver<S: Service> {
     socket: Option<Box<WebSocket>>,
     /// A WebSocket that may become the transport.
     candidate: Option<Box<WebSocket>>,
-    /// A body that waits until the client takes what it is sent.
-    body: Option<(String, Answer)>,
+    /// A body that was not taken to its end yet: the client has to take what it is sent first.
+    body: Option<Body>,
     state: State,
     noted: Option<Instant>,
+}
+
+/// The body of a request; up to `at` it is taken.
+struct Body {
+    text: String,
+    at: usize,
+    answer: Answer,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +61,10 @@ enum Event {
     Writable,
     /// The client gave up its polling request.
     Aborted,
-    /// The body that waited can be taken.
-    Posted(String, Answer),
+    /// The next packet of the body can be taken.
+    Posted,
+    /// The session wants to end.
+    Closed(Close),
     /// The candidate said something, or is gone.
     Candidate(Incoming),
     /// The client sent something, or is gone.
@@ -147,25 +156,21 @@ impl<S: Service> Driver<S> {
         if self.link.was_called(cx.waker()) {
             return Poll::Ready(Event::Called);
         }
+        let is_closing = matches!(self.state, State::Closing { .. });
+        if !is_closing && let Poll::Ready(close) = self.session.poll(cx) {
+            return Poll::Ready(Event::Closed(close));
+        }
+        // Nothing is taken from a client that does not take what it is sent.
+        let takes = is_closing || (self.session.is_ready() && self.link.has_room());
         match &mut self.socket {
             Some(socket) => {
                 if socket.poll_writable(cx).is_ready() {
                     return Poll::Ready(Event::Writable);
                 }
-                // Nothing is taken from a client that does not take what it is sent.
-                if matches!(self.state, State::Closing { .. }) || self.link.has_room() {
-                    return socket.poll_message(cx).map(Event::Received);
-                }
-                Poll::Pending
+                if takes { socket.poll_message(cx).map(Event::Received) } else { Poll::Pending }
             }
-            None => {
-                if self.link.has_room()
-                    && let Some((body, answer)) = self.body.take()
-                {
-                    return Poll::Ready(Event::Posted(body, answer));
-                }
-                self.link.poll_aborted(cx).map(|()| Event::Aborted)
-            }
+            None if takes && self.body.is_some() => Poll::Ready(Event::Posted),
+            None => self.link.poll_serve(cx).map(|()| Event::Aborted),
         }
     }
 
@@ -179,7 +184,9 @@ impl<S: Service> Driver<S> {
                 Ok(())
             }
             Event::Aborted => Err(Fault::Over(Ended::Gone)),
-            Event::Posted(body, answer) => self.post(&body, answer, now),
+            Event::Posted => self.post(now),
+            Event::Closed(_) if self.link.outbound().is_broken() => Err(Fault::Over(Ended::Gone)),
+            Event::Closed(close) => Err(Fault::Close(close)),
             Event::Candidate(message) => {
                 self.candidate_said(message, now);
                 Ok(())
@@ -203,7 +210,7 @@ impl<S: Service> Driver<S> {
             match command {
                 Command::Poll(answer) => self.poll(answer)?,
                 // A client has one at a time on its way.
-                Command::Post(body, answer) => self.body = Some((body, answer)),
+                Command::Post(text, answer) => self.begin_post(text, answer),
                 Command::Candidate(socket) => self.propose(socket, now),
             }
         }
@@ -244,34 +251,42 @@ impl<S: Service> Driver<S> {
     }
 
     /// A body came.
-    fn post(&mut self, body: &str, answer: Answer, now: Instant) -> Result<(), Fault> {
-        let refusal = match self.state {
-            State::Open if self.socket.is_some() => Some(Refusal::BadRequest),
-            State::Open => None,
-            State::Closing { .. } => Some(Refusal::UnknownSession),
-        };
-        if let Some(refusal) = refusal {
-            refuse(answer, refusal);
-            return Ok(());
-        }
-        for packet in decode_payload(body) {
-            let Ok(packet) = packet else {
+    fn begin_post(&mut self, text: String, answer: Answer) {
+        match self.state {
+            State::Open if self.socket.is_some() || self.body.is_some() => {
                 refuse(answer, Refusal::BadRequest);
-                return Err(Fault::Over(Ended::Closed(Close::InvalidPayload)));
-            };
-            match self.packet(packet, now) {
-                Ok(()) => {}
-                Err(Fault::Over(Ended::Left)) => {
-                    accept(answer);
-                    return self.leave_polling(now);
-                }
-                Err(fault) => {
-                    refuse(answer, Refusal::BadRequest);
-                    return Err(fault);
-                }
+            }
+            State::Open => self.body = Some(Body { text, at: 0, answer }),
+            State::Closing { .. } => refuse(answer, Refusal::UnknownSession),
+        }
+    }
+
+    /// Takes the next packet of the body.
+    fn post(&mut self, now: Instant) -> Result<(), Fault> {
+        let Some(mut body) = self.body.take() else { return Ok(()) };
+        let rest = body.text.get(body.at..).unwrap_or("");
+        let text = rest.split(SEPARATOR).next().unwrap_or("");
+        let end = body.at + text.len();
+        let is_last = end >= body.text.len();
+        let result = match decode_payload(text).next() {
+            Some(Ok(packet)) => self.packet(packet, now),
+            Some(Err(_)) | None => Err(Fault::Over(Ended::Closed(Close::InvalidPayload))),
+        };
+        match result {
+            Ok(()) if is_last => accept(body.answer),
+            Ok(()) => {
+                body.at = end + SEPARATOR.len_utf8();
+                self.body = Some(body);
+            }
+            Err(Fault::Over(Ended::Left)) => {
+                accept(body.answer);
+                return self.leave_polling(now);
+            }
+            Err(fault) => {
+                refuse(body.answer, Refusal::BadRequest);
+                return Err(fault);
             }
         }
-        accept(answer);
         Ok(())
     }
 
@@ -281,7 +296,7 @@ impl<S: Service> Driver<S> {
             return Err(Fault::Over(Ended::Left));
         }
         self.end(Ended::Left);
-        self.link.finish(Some(Frames::packet(&Packet::Noop)));
+        self.link.finish(Frames::packet(&Packet::Noop));
         self.state = State::Closing { until: now + GOODBYE };
         Ok(())
     }
@@ -349,8 +364,8 @@ impl<S: Service> Driver<S> {
                 }
             }
             Probe::Switch => {
-                if let Some(socket) = self.candidate.take() {
-                    self.link.switch(socket.outbound());
+                if let Some(mut socket) = self.candidate.take() {
+                    self.link.switch(&mut socket);
                     self.socket = Some(socket);
                 }
             }
@@ -384,10 +399,13 @@ impl<S: Service> Driver<S> {
     }
 
     fn begin_goodbye(&mut self, close: Close) {
+        if let Some(body) = self.body.take() {
+            refuse(body.answer, Refusal::UnknownSession);
+        }
         self.refuse_candidate();
         match &self.socket {
             Some(socket) => socket.close(close),
-            None => self.link.finish(Some(Frames::packet(&Packet::Close))),
+            None => self.link.finish(Frames::packet(&Packet::Close)),
         }
         self.state = State::Closing { until: Instant::now() + GOODBYE };
     }
@@ -395,7 +413,7 @@ impl<S: Service> Driver<S> {
     /// Once a session that polls is closed, it is over when the client has what was left.
     fn finish_polling(&mut self) -> Result<(), Fault> {
         if matches!(self.state, State::Closing { .. }) && self.socket.is_none() {
-            self.link.uncork();
+            self.link.serve_poll();
             if self.link.is_drained() {
                 return Err(Fault::Over(Ended::Gone));
             }

@@ -38,11 +38,12 @@ impl Frames {
         Self(ws_frame::text(&packet.to_text()))
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
+    /// What was made [bytes](Self::into_bytes).
+    pub(super) const fn from_bytes(frames: Bytes) -> Self {
+        Self(frames)
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         self.0
     }
 

@@ -46,15 +46,20 @@ pub enum SendError {
     Closed,
 }
 
+/// What waits for a client, held by whoever gives it something.
+pub(crate) type Queue = Arc<dyn AsRef<Outbound> + Send + Sync>;
+
 /// See the module's documentation.
 pub struct Link {
     id: u128,
+    /// How many bytes may wait for the client, unless the session brings a queue of its own.
     limit: usize,
     /// The most that one polling answer should hold.
     max_payload: usize,
-    polling: Mutex<Polling>,
-    /// Set once the transport is a WebSocket; what was queued before was moved to it.
-    websocket: OnceLock<Arc<Outbound>>,
+    /// What waits for the client; taken by those who poll, written to a WebSocket.
+    queue: OnceLock<Queue>,
+    /// The polling request that waits for something.
+    poll: Mutex<Option<Answer>>,
     /// `None` once nobody takes them any more.
     commands: Mutex<Option<VecDeque<Command>>>,
     close: Mutex<Option<Close>>,
@@ -67,23 +72,14 @@ pub struct Link {
     appointment: Mutex<Appointment>,
 }
 
-/// What waits for a client that polls, and the request that waits for it. At most one of them is there.
-#[derive(Default)]
-struct Polling {
-    frames: VecDeque<Frames>,
-    bytes: usize,
-    poll: Option<Answer>,
-    finished: bool,
-}
-
 impl Link {
     pub(super) fn new(id: u128, limit: usize, max_payload: usize) -> Self {
         Self {
             id,
             limit,
             max_payload,
-            polling: Mutex::default(),
-            websocket: OnceLock::new(),
+            queue: OnceLock::new(),
+            poll: Mutex::default(),
             commands: Mutex::new(Some(VecDeque::new())),
             close: Mutex::new(None),
             waker: AtomicWaker::new(),
@@ -98,12 +94,26 @@ impl Link {
         self.id
     }
 
+    /// Gives the session a queue that others hold as well, in place of its own; to be done before anything is sent.
+    pub(crate) fn use_queue(&self, queue: Queue) {
+        // There is one session, which does this once if at all.
+        let _ = self.queue.set(queue);
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        self.queue.get_or_init(|| Arc::new(Outbound::to_taker(self.limit)))
+    }
+
+    pub(super) fn outbound(&self) -> &Outbound {
+        (**self.queue()).as_ref()
+    }
+
     /// Sends a message, from any thread.
     ///
     /// # Errors
     /// When it was not taken.
     pub fn send(&self, frames: Frames) -> Result<(), SendError> {
-        let pushed = self.push(frames, true);
+        let pushed = self.outbound().push(frames.into_bytes());
         self.flush_unless_corked();
         match pushed {
             Push::Queued => Ok(()),
@@ -113,8 +123,8 @@ impl Link {
     }
 
     /// Sends what is bounded by what the client itself does: an answer, a ping. It passes the limit.
-    pub(super) fn send_control(&self, frames: Frames) {
-        self.push(frames, false);
+    pub(crate) fn send_control(&self, frames: Frames) {
+        self.outbound().push_control(frames.into_bytes());
         self.flush_unless_corked();
     }
 
@@ -131,36 +141,7 @@ impl Link {
 
     /// Whether the session takes more: the client takes what it is sent.
     pub(super) fn has_room(&self) -> bool {
-        match self.websocket.get() {
-            Some(outbound) => outbound.has_room(),
-            None => self.polling.lock().bytes < self.limit,
-        }
-    }
-
-    fn push(&self, frames: Frames, is_limited: bool) -> Push {
-        let to = |outbound: &Outbound, frames: Frames| {
-            if is_limited {
-                return outbound.push(frames.into_bytes());
-            }
-            outbound.push_control(frames.into_bytes());
-            Push::Queued
-        };
-        if let Some(outbound) = self.websocket.get() {
-            return to(outbound, frames);
-        }
-        let mut polling = self.polling.lock();
-        // The transport may have changed in between, which happens under this lock.
-        if let Some(outbound) = self.websocket.get() {
-            return to(outbound, frames);
-        }
-        if polling.finished {
-            return Push::Closed;
-        }
-        if is_limited && polling.bytes > 0 && polling.bytes + frames.len() > self.limit {
-            return Push::Full;
-        }
-        polling.push(frames);
-        Push::Queued
+        self.outbound().has_room()
     }
 
     fn flush_unless_corked(&self) {
@@ -179,91 +160,73 @@ impl Link {
         self.flush();
     }
 
-    /// Writes to the WebSocket, or answers the request that waits.
+    /// Writes to the WebSocket, or wakes the task, which answers the request that waits.
     fn flush(&self) {
-        match self.websocket.get() {
-            Some(outbound) => {
-                if outbound.flush() != Flush::Done {
-                    self.call();
-                }
-            }
-            None => {
-                let mut polling = self.polling.lock();
-                if !polling.frames.is_empty()
-                    && let Some(poll) = polling.poll.take()
-                {
-                    let body = polling.take_payload(self.max_payload);
-                    // Whoever asked may be gone: the session's task finds out by the request that is no more.
-                    if poll.send(Ok(body)).is_err() {
-                        drop(polling);
-                        self.close(Close::Normal);
-                    }
-                }
-            }
+        if self.outbound().flush() != Flush::Done {
+            self.call();
         }
     }
 
     /// Takes a request that waits for something; gives it back when there is one already.
     pub(super) fn poll(&self, answer: Answer) -> Result<(), Answer> {
-        let mut polling = self.polling.lock();
-        if polling.poll.is_some() {
+        let mut poll = self.poll.lock();
+        if poll.is_some() {
             return Err(answer);
         }
-        polling.poll = Some(answer);
+        *poll = Some(answer);
         Ok(())
     }
 
-    /// Answers the request that waits with this packet alone. Answers whether there was one.
-    pub(super) fn answer_poll(&self, packet: &Packet<'_>) -> bool {
-        let poll = self.polling.lock().poll.take();
-        poll.is_some_and(|poll| poll.send(Ok(packet.to_text())).is_ok())
+    /// Answers the request that waits with what there is, if there is something. Answers whether the client is still
+    /// there: it may have given up the request.
+    pub(super) fn serve_poll(&self) -> bool {
+        let outbound = self.outbound();
+        let mut poll = self.poll.lock();
+        if outbound.waiting() == 0 {
+            return true;
+        }
+        poll.take().is_none_or(|poll| poll.send(Ok(take_payload(outbound, self.max_payload))).is_ok())
     }
 
-    /// Ready when the client gave up the request that waits.
-    pub(super) fn poll_aborted(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.polling.lock().poll {
+    /// The same, and wakes the task when there is more to do. Ready when the client gave up the request.
+    pub(super) fn poll_serve(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outbound().wake_taker(cx.waker());
+        if !self.serve_poll() {
+            return Poll::Ready(());
+        }
+        match &mut *self.poll.lock() {
             Some(poll) => poll.poll_closed(cx),
             None => Poll::Pending,
         }
     }
 
+    /// Answers the request that waits with this packet alone. Answers whether there was one.
+    pub(super) fn answer_poll(&self, packet: &Packet<'_>) -> bool {
+        let poll = self.poll.lock().take();
+        poll.is_some_and(|poll| poll.send(Ok(packet.to_text())).is_ok())
+    }
+
     /// Whether nothing waits to be polled.
     pub(super) fn is_drained(&self) -> bool {
-        self.polling.lock().frames.is_empty()
+        self.outbound().waiting() == 0
     }
 
     /// Changes the transport: what waits goes to the WebSocket, in order, before anything that is sent later.
-    pub(super) fn switch(&self, outbound: &Arc<Outbound>) {
-        let mut polling = self.polling.lock();
-        for frames in std::mem::take(&mut polling.frames) {
-            outbound.push_control(frames.into_bytes());
-        }
-        polling.bytes = 0;
-        // There is one change at most.
-        let _ = self.websocket.set(Arc::clone(outbound));
-        if let Some(poll) = polling.poll.take() {
-            // The client must not have one any more.
-            let _ = poll.send(Ok(Packet::Noop.to_text()));
-        }
+    pub(super) fn switch(&self, socket: &mut WebSocket) {
+        socket.carry(self.queue());
+        // The client must not have one any more.
+        self.answer_poll(&Packet::Noop);
     }
 
     /// Takes nothing more; `last` is still sent.
-    pub(super) fn finish(&self, last: Option<Frames>) {
-        let mut polling = self.polling.lock();
-        if let Some(last) = last
-            && !polling.finished
-        {
-            polling.push(last);
-        }
-        polling.finished = true;
+    pub(super) fn finish(&self, last: Frames) {
+        self.outbound().push_last(last.into_bytes());
     }
 
     /// Drops everything that waits, requests included.
     pub(super) fn abandon(&self) {
-        if let Some(outbound) = self.websocket.get() {
-            outbound.abandon();
-        }
-        *self.polling.lock() = Polling { finished: true, ..Polling::default() };
+        self.outbound().abandon();
+        drop(self.poll.lock().take());
         let refused = self.commands.lock().take();
         drop(refused);
     }
@@ -332,25 +295,19 @@ impl Link {
     }
 }
 
-impl Polling {
-    fn push(&mut self, frames: Frames) {
-        self.bytes += frames.len();
-        self.frames.push_back(frames);
+/// Takes as much as one answer should hold, and at least one group: its parts stay together.
+fn take_payload(outbound: &Outbound, limit: usize) -> String {
+    let mut bytes = 0;
+    let taken = outbound.take_while(|frame| {
+        let is_wanted = bytes == 0 || bytes + frame.len() <= limit;
+        bytes += frame.len();
+        is_wanted
+    });
+    let mut payload = Payload::default();
+    for frames in taken {
+        Frames::from_bytes(frames).add_to(&mut payload);
     }
-
-    /// Takes as much as one answer should hold, and at least one group: its parts stay together.
-    fn take_payload(&mut self, limit: usize) -> String {
-        let mut payload = Payload::default();
-        while let Some(next) = self.frames.front()
-            && (payload.is_empty() || payload.len() + next.len() <= limit)
-        {
-            if let Some(frames) = self.frames.pop_front() {
-                self.bytes -= frames.len();
-                frames.add_to(&mut payload);
-            }
-        }
-        payload.into_string()
-    }
+    payload.into_string()
 }
 
 impl std::fmt::Debug for Link {

@@ -10,13 +10,13 @@
 
 mod agenda;
 mod app;
-mod assembly;
+pub(crate) mod assembly;
 mod config;
 mod cors;
 mod driver;
 mod engine;
 mod frames;
-mod link;
+pub(crate) mod link;
 mod polling;
 mod query;
 mod refusal;

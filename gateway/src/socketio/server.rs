@@ -155,15 +155,14 @@ impl<S: Service> Core<S> {
             }
         };
         tokio::spawn(async move {
-            let (max_payload, queue_bytes) = (self.config.max_payload, self.config.queue_bytes);
-            let Some(socket) = WebSocket::open(upgrade, max_payload, queue_bytes, guard).await else {
+            let Some(mut socket) = WebSocket::open(upgrade, self.config.max_payload, guard).await else {
                 session.closed(Ended::Gone);
                 link.abandon();
                 return self.forget(link.id());
             };
             let handshake = self.handshake(link.id(), &[]);
             socket.write(Frames::packet(&Packet::Open(&handshake)));
-            link.switch(socket.outbound());
+            link.switch(&mut socket);
             let engine = Engine::new(true, &self.config, Instant::now());
             Driver::new(self, link, engine, session, Some(Box::new(socket))).run().await;
         });
@@ -174,9 +173,9 @@ impl<S: Service> Core<S> {
         let accept = handshake(request.headers()).map_err(|_| Refusal::BadRequest)?;
         let guard = request.extensions().get::<ConnectionGuard>().cloned();
         let upgrade = hyper::upgrade::on(&mut request);
-        let (max_payload, queue_bytes) = (self.config.max_payload, self.config.queue_bytes);
+        let max_payload = self.config.max_payload;
         tokio::spawn(async move {
-            if let Some(socket) = WebSocket::open(upgrade, max_payload, queue_bytes, guard).await {
+            if let Some(socket) = WebSocket::open(upgrade, max_payload, guard).await {
                 // Not taken: the socket is dropped, which closes it.
                 let _ = link.command(Command::Candidate(Box::new(socket)));
             }

@@ -1,6 +1,7 @@
 //! What is served over Engine.IO: sessions that take messages.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::http::request;
@@ -32,6 +33,16 @@ pub trait Session: Send + 'static {
 
     /// Somebody woke the session's task, perhaps for this: see [`Link::wake`].
     fn woken(&mut self) {}
+
+    /// Whether it takes another message now. If not, it has its task woken when it does.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Goes on with what the session does beside its messages. Ready when it is to be closed, and with what.
+    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<Close> {
+        Poll::Pending
+    }
 
     /// When [`Session::expired`] is to be called.
     fn deadline(&self) -> Option<Instant> {

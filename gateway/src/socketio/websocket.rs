@@ -15,6 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::frames::Frames;
+use super::link::Queue;
 use crate::handshake::take_over;
 use crate::outbound::Outbound;
 use crate::wire::{self, READ_BUFFER, Wire};
@@ -23,8 +24,8 @@ use crate::ws_frame;
 /// See the module's documentation.
 pub(super) struct WebSocket {
     stream: Arc<TcpStream>,
-    outbound: Arc<Outbound>,
-    frames: WebSocketStream<Wire<Outbound>>,
+    queue: Queue,
+    frames: WebSocketStream<Wire<dyn AsRef<Outbound> + Send + Sync>>,
     /// A frame could not be read, so no more are looked for.
     is_broken: bool,
     /// Its place among the connections that the process may hold.
@@ -32,33 +33,40 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// Takes the socket over when the answer to the handshake is written. `None` when the client is gone.
+    /// Takes the socket over when the answer to the handshake is written. `None` when the client is gone. It has a small
+    /// queue of its own until it becomes the transport of a session.
     pub(super) async fn open(
         upgrade: OnUpgrade,
         max_message: usize,
-        queue_bytes: usize,
         guard: Option<ConnectionGuard>,
     ) -> Option<Self> {
         let (stream, early) = take_over(upgrade).await?;
-        let outbound = Arc::new(Outbound::new(Arc::clone(&stream), queue_bytes));
-        let frames = wire::frames(Arc::clone(&stream), Arc::clone(&outbound), early, max_message).await;
-        Some(Self { stream, outbound, frames, is_broken: false, _guard: guard })
+        let queue: Queue = Arc::new(Outbound::new(Arc::clone(&stream), READ_BUFFER));
+        let frames = wire::frames(Arc::clone(&stream), Arc::clone(&queue), early, max_message).await;
+        Some(Self { stream, queue, frames, is_broken: false, _guard: guard })
     }
 
-    pub(super) const fn outbound(&self) -> &Arc<Outbound> {
-        &self.outbound
+    /// Makes it the way of a session's queue.
+    pub(super) fn carry(&mut self, queue: &Queue) {
+        let own = std::mem::replace(&mut self.queue, Arc::clone(queue));
+        self.frames.get_mut().write_to(Arc::clone(queue));
+        self.outbound().use_socket(Arc::clone(&self.stream), (*own).as_ref().take());
     }
 
-    /// Writes something apart from the session's queue.
+    pub(super) fn outbound(&self) -> &Outbound {
+        (*self.queue).as_ref()
+    }
+
+    /// Writes something, to its own queue or the session's.
     pub(super) fn write(&self, frames: Frames) {
-        self.outbound.push_control(frames.into_bytes());
-        self.outbound.flush();
+        self.outbound().push_control(frames.into_bytes());
+        self.outbound().flush();
     }
 
     /// Says goodbye after everything that is queued.
     pub(super) fn close(&self, close: Close) {
-        self.outbound.push_last(ws_frame::close(close, None));
-        self.outbound.flush();
+        self.outbound().push_last(ws_frame::close(close, None));
+        self.outbound().flush();
     }
 
     /// The next message of the client.
@@ -88,7 +96,7 @@ impl WebSocket {
 
     /// Ready when the socket was full and takes bytes again.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.outbound.is_blocked() {
+        if !self.outbound().is_blocked() {
             return Poll::Pending;
         }
         self.stream.poll_write_ready(cx).map(|_| ())

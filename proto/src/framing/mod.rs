@@ -17,6 +17,7 @@ use crate::message::{Invalid, Outgoing, Request, RequestId};
 use crate::profile::{Profile, ProfileError};
 use crate::publication::{Publication, Timestamp};
 use crate::vocabulary::{Audience, Vocabulary, VocabularyError};
+use socketio::Events;
 
 /// The framing of an endpoint, with the vocabulary that its events come from. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,8 @@ pub enum Framing {
     Flat(Arc<Vocabulary>),
     /// `{"event": "<event>", "data": …}`.
     Event(Arc<Vocabulary>),
+    /// Packets of Socket.IO.
+    SocketIo(Arc<Events>),
 }
 
 impl Framing {
@@ -57,6 +60,11 @@ impl Framing {
         }
     }
 
+    /// The framing of a namespace of Socket.IO.
+    pub fn socketio(vocabulary: Vocabulary, namespace: &str) -> Self {
+        Self::SocketIo(Arc::new(Events::new(vocabulary, namespace)))
+    }
+
     /// Decodes a complete text message.
     ///
     /// # Errors
@@ -66,6 +74,7 @@ impl Framing {
             Self::Native => native::decode(text),
             Self::Flat(vocabulary) => flat::decode(vocabulary, text),
             Self::Event(vocabulary) => event::decode(vocabulary, text),
+            Self::SocketIo(events) => events.decode(text),
         }
     }
 
@@ -76,13 +85,15 @@ impl Framing {
             Self::Native => Some(native::encode(outgoing, id)),
             Self::Flat(vocabulary) => flat::encode(vocabulary, outgoing, id, now),
             Self::Event(vocabulary) => event::encode(vocabulary, outgoing, id, now),
+            Self::SocketIo(events) => events.encode(outgoing, id, now),
         }
     }
 
-    const fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
+    fn vocabulary(&self) -> Option<&Vocabulary> {
         match self {
             Self::Native => None,
             Self::Flat(vocabulary) | Self::Event(vocabulary) => Some(vocabulary),
+            Self::SocketIo(events) => Some(events.vocabulary()),
         }
     }
 
@@ -108,6 +119,7 @@ impl PartialEq for Framing {
             (Self::Flat(one), Self::Flat(other)) | (Self::Event(one), Self::Event(other)) => {
                 Arc::ptr_eq(one, other)
             }
+            (Self::SocketIo(one), Self::SocketIo(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }

@@ -3,6 +3,8 @@
 //! Binary arguments are placeholders in the packet's JSON; the bytes follow as binary messages, as many as the packet
 //! says, with no other message between.
 
+mod events;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
@@ -11,11 +13,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub use events::Events;
+
 /// The namespace that everyone has, and that packets leave out.
 pub const MAIN: &str = "/";
 
 /// The longest name of a namespace, in bytes.
-const LONGEST_NAMESPACE: usize = 128;
+pub const LONGEST_NAMESPACE: usize = 128;
 
 /// Names that clients' own listeners use; an event of such a name would break them.
 const RESERVED: [&str; 6] =

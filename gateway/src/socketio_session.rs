@@ -1,0 +1,208 @@
+//! Sessions over Socket.IO: a client of the layer in `socketio` is one connection of this node, whatever its transport.
+//!
+//! A packet becomes a request of the session, and what the session and the hub have to say are packets that wait in the
+//! queue of the layer, from where they are polled or written. Everything runs in the task of the Engine.IO session.
+
+mod binary;
+mod pipe;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::http::request;
+use proto::framing::Framing;
+use proto::framing::socketio::{Body, Events, Packet};
+use proto::{Close, Cursor};
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::connection::{Connection, Incoming};
+use crate::door::Door;
+use crate::endpoint::Endpoint;
+use crate::outbound::Outbound;
+use crate::peer::Peer;
+use crate::session::Handshake;
+use crate::socketio::assembly::{Assembly, Content, Event, Violation};
+use crate::socketio::{
+    Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
+};
+use pipe::{End, Pipe};
+
+/// How long a client that is not connected to the namespace, or no more, may keep its transport.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Serves an endpoint.
+pub(crate) fn server(door: Door) -> Server<Door> {
+    Server::new(config(&door.terms.endpoint), door)
+}
+
+fn config(endpoint: &Endpoint) -> Config {
+    Config {
+        path: endpoint.path.clone(),
+        origins: endpoint.origins.clone(),
+        max_payload: endpoint.max_message,
+        queue_bytes: endpoint.queue_bytes,
+        ..Config::default()
+    }
+}
+
+/// One client.
+pub(crate) struct Client {
+    door: Door,
+    link: Arc<Link>,
+    peer: Arc<Peer>,
+    assembly: Assembly,
+    /// What the first request carried, for clients that send no token later.
+    token: Option<String>,
+    state: State,
+}
+
+enum State {
+    /// It is not connected to the namespace yet, or not any more.
+    Apart {
+        until: Instant,
+        may_connect: bool,
+    },
+    Connected(Box<Connection<Pipe>>),
+}
+
+/// What a client says of itself when it connects to the namespace. Other fields belong to the application.
+#[derive(Default, Deserialize)]
+struct Auth<'a> {
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
+}
+
+impl Service for Door {
+    type Session = Client;
+
+    fn open(&self, link: &Arc<Link>, head: &request::Parts) -> Result<Client, Refusal> {
+        if let Some(wait) = self.node.drain.refusal() {
+            return Err(Refusal::Unavailable(wait));
+        }
+        let endpoint = &self.terms.endpoint;
+        let config = config(endpoint);
+        let peer = Arc::new(self.peer(Outbound::to_taker(endpoint.queue_bytes)));
+        link.use_queue(Arc::clone(&peer) as _);
+        Ok(Client {
+            door: self.clone(),
+            link: Arc::clone(link),
+            peer,
+            assembly: Assembly::new(config.max_attachments, config.max_payload),
+            // One that cannot be read is there, and no good.
+            token: self.carried(head).unwrap_or_else(|_| Some(String::new())),
+            state: State::Apart { until: Instant::now() + endpoint.auth_timeout, may_connect: true },
+        })
+    }
+}
+
+impl Session for Client {
+    fn message(&mut self, message: Message<'_>) -> Result<(), Close> {
+        const WRONG: Close = Close::PolicyViolation;
+        let Some(whole) = self.assembly.take(message).map_err(|Violation| WRONG)? else { return Ok(()) };
+        let Framing::SocketIo(events) = &self.door.terms.endpoint.framing else {
+            return Err(Close::Internal);
+        };
+        let events = Arc::clone(events);
+        let is_known = whole.namespace == events.namespace();
+        match (whole.content, &mut self.state) {
+            (Content::Connect(_), _) if !is_known => self.refuse(&whole.namespace),
+            (_, _) if !is_known => return Err(WRONG),
+            (Content::Connect(auth), State::Apart { may_connect: true, .. }) => self.connect(auth.as_deref()),
+            (Content::Event(event), State::Connected(connection)) => {
+                connection.transport().give(Incoming::Request(decode(&events, &event)));
+            }
+            (Content::Disconnect, State::Connected(connection)) => connection.transport().leave(),
+            // Nobody asked for one; or it was on its way when the connection ended.
+            (Content::Ack(..), _) => {}
+            (Content::Event(_) | Content::Disconnect, State::Apart { may_connect: false, .. }) => {}
+            (Content::Connect(_) | Content::Event(_) | Content::Disconnect, _) => return Err(WRONG),
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        match &self.state {
+            State::Connected(connection) => connection.takes_more(),
+            State::Apart { .. } => true,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
+        let State::Connected(connection) = &mut self.state else { return Poll::Pending };
+        if connection.poll_run(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let end = connection.transport().end();
+        self.part();
+        match end {
+            Some(End::Refused | End::Left) => Poll::Pending,
+            Some(End::Closed(close)) => Poll::Ready(close),
+            None => Poll::Ready(Close::Normal),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Apart { until, .. } => Some(until),
+            State::Connected(_) => None,
+        }
+    }
+
+    fn expired(&mut self) -> Result<(), Close> {
+        match self.state {
+            State::Apart { may_connect: true, .. } => Err(Close::AuthTimeout),
+            State::Apart { may_connect: false, .. } => Err(Close::Normal),
+            State::Connected(_) => Ok(()),
+        }
+    }
+
+    fn closed(&mut self, _: Ended) {
+        self.part();
+    }
+}
+
+impl Client {
+    fn connect(&mut self, auth: Option<&RawValue>) {
+        let auth = auth.and_then(|auth| serde_json::from_str(auth.get()).ok());
+        let Auth { token } = auth.unwrap_or_default();
+        let token = token.map(Cow::into_owned).or_else(|| self.token.take());
+        let Door { node, terms, .. } = self.door.clone();
+        let pipe = Pipe::new(self.namespace().to_owned());
+        let mut connection = Box::new(Connection::new(node, terms, Arc::clone(&self.peer), pipe, None));
+        connection.begin(Handshake { token, since: Cursor::default() });
+        self.state = State::Connected(connection);
+    }
+
+    /// The connection is over. The transport may outlive it a little, for the client to end it.
+    fn part(&mut self) {
+        let apart = State::Apart { until: Instant::now() + LINGER, may_connect: false };
+        if let State::Connected(mut connection) = std::mem::replace(&mut self.state, apart) {
+            connection.end();
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        match &self.door.terms.endpoint.framing {
+            Framing::SocketIo(events) => events.namespace(),
+            _ => proto::framing::socketio::MAIN,
+        }
+    }
+
+    fn refuse(&self, namespace: &str) {
+        let refusal = to_raw_value(&NotConnected::invalid_namespace());
+        let refusal = refusal.unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let packet = Packet { namespace, body: Body::ConnectError(&refusal) };
+        self.link.send_control(Frames::text(&packet.to_text()));
+    }
+}
+
+/// Makes a request of an event. Binary data in it becomes text.
+fn decode(events: &Events, event: &Event) -> Result<proto::Request, proto::Invalid> {
+    match binary::as_text(event.whole(), event.attachments()) {
+        Some(arguments) => events.decode_event(&arguments, event.id()),
+        None => events.decode_event(event.whole(), event.id()),
+    }
+}
