@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chaos;
+mod control;
 mod history;
 mod membership;
 pub mod memory;
@@ -16,11 +17,13 @@ mod publish;
 pub mod redis;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
+pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
 pub use history::{Continuity, Entry, History, HistoryQuery};
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
 pub use outbox::{
@@ -89,6 +92,18 @@ pub trait Broker: Send + Sync + 'static {
     /// Sends a message to every node whose subscription to the channel is in force, this one included: at most once, and
     /// stored nowhere. Returns how many nodes it was handed to.
     async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable>;
+
+    /// Leaves an answer to a [`Question`] that came by [`control`](Self::control). It is there for about a minute.
+    async fn answer(&self, question: &Question, answer: Bytes) -> Result<(), Unavailable>;
+
+    /// Waits until there are `count` answers to a question, or until `patience` is over, and gives those that are there, in
+    /// no order.
+    async fn answers(
+        &self,
+        question: &Question,
+        count: u64,
+        patience: Duration,
+    ) -> Result<Vec<Bytes>, Unavailable>;
 
     /// Makes a user a member of some rooms and of others no more; a room named in both is joined. The nodes that are
     /// subscribed to the user's channel are told of it as a [`MembershipChange`], also of what was so before: after an

@@ -92,6 +92,9 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(admin::memberships::of_user))
         .routes(routes!(admin::memberships::of_room))
         .routes(routes!(admin::memberships::set))
+        .routes(routes!(admin::users::status))
+        .routes(routes!(admin::users::sessions, admin::users::disconnect))
+        .routes(routes!(admin::users::disconnect_session))
         .fallback(api::not_found);
     OpenApiRouter::with_openapi(openapi::outline()).nest("/v1", v1)
 }

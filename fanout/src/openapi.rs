@@ -29,6 +29,7 @@ pub(crate) fn outline() -> OpenApi {
     modifiers(&Credentials),
     tags(
         (name = "publish", description = "Messages from backends to clients"),
+        (name = "users", description = "Who is connected"),
         (name = "memberships", description = "Rooms that the backend puts users into")
     )
 )]
@@ -205,6 +206,15 @@ impl IntoResponses for ChangeProblems {
             ]
             .map(problem),
         )
+    }
+}
+
+/// How a call about somebody connected can fail as well.
+pub(crate) struct AwayProblems;
+
+impl IntoResponses for AwayProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([problem(("404", "There is no such session on any node"))])
     }
 }
 

@@ -89,6 +89,9 @@ pub(crate) enum Refusal {
     /// The broker did not answer in time, and what was asked of it may be done.
     #[error("there was no answer in time; repeating the call is safe")]
     Away,
+    /// There is no such session.
+    #[error("the user is not connected")]
+    NotConnected,
     /// A user would be a member of too many rooms.
     #[error("a user can be a member of at most {MEMBERSHIPS_MAX} rooms")]
     TooManyRooms,
@@ -128,7 +131,7 @@ impl Refusal {
             Self::TooManyWebhooks => ErrorCode::RateLimited,
             Self::Token(error) => error.code(),
             Self::UnknownApiKey => ErrorCode::InvalidToken,
-            Self::NoSuchPath | Self::NoSuchMethod => ErrorCode::Unknown,
+            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => ErrorCode::Unknown,
             Self::Forbidden(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
             Self::Unavailable | Self::Away | Self::Stopped { .. } | Self::Busy | Self::SlowBody => {
@@ -170,7 +173,7 @@ impl Refusal {
             | Self::SlowBody => "invalid",
             Self::TooManyRooms => "too_many",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
-            Self::NoSuchPath | Self::NoSuchMethod => "unknown",
+            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => "unknown",
             Self::Forbidden(_) => "forbidden",
             Self::Conflict => "conflict",
             Self::Unavailable

@@ -5,6 +5,7 @@
 //! reconnecting client costs no round trip. Everything about a channel happens under the lock of its shard, which
 //! makes the order of a channel's deliveries the order of its stream. Sockets are written after the locks are released.
 
+mod control;
 mod news;
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::chaos::{Detector, is_off, loses_one};
-use broker::{Broker, Frame, History, MembershipChange, PresenceNews, Sink};
+use broker::{Broker, Frame, History, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
@@ -26,6 +27,7 @@ use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
 use crate::peer::{Memberships, Peer};
+pub(crate) use control::Asked;
 
 /// Enough that threads seldom meet, few enough that an idle node stays small.
 const SHARDS: usize = 64;
@@ -50,6 +52,8 @@ pub(crate) struct Hub {
     /// Each follower has at most one read that counts, so this is bounded by the number of channels.
     reads: mpsc::UnboundedSender<ReadRequest>,
     flusher: Arc<Flusher>,
+    /// What other processes ask about sessions.
+    asked: mpsc::Sender<Asked>,
 }
 
 type Shard = HashMap<Channel, Entry>;
@@ -81,12 +85,13 @@ struct Subscriber {
 pub(crate) struct Behind;
 
 impl Hub {
-    /// A hub, and the reads that its followers want.
+    /// A hub that passes on what it is `asked`, and the reads that its followers want.
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
         endpoints: Arc<[Endpoint]>,
         metrics: Metrics,
         flusher: Arc<Flusher>,
+        asked: mpsc::Sender<Asked>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ReadRequest>) {
         let (reads, wanted) = mpsc::unbounded_channel();
         let hub = Arc::new(Self {
@@ -97,6 +102,7 @@ impl Hub {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             reads,
             flusher,
+            asked,
         });
         hub.broker.attach(Arc::clone(&hub) as Arc<dyn Sink>);
         (hub, wanted)
@@ -344,16 +350,7 @@ impl Sink for Hub {
     }
 
     fn control(&self, channel: &str, payload: Bytes) {
-        let Some(change) = MembershipChange::decode(&payload) else {
-            // From a node of a later version.
-            tracing::debug!(channel, "a message from node to node that is not known here");
-            return;
-        };
-        if let Some(entry) = self.shard(channel).get(channel) {
-            for (_, subscriber) in &entry.subscribers {
-                subscriber.peer.change_memberships(Memberships::Changed(change.clone()));
-            }
-        }
+        self.heed(channel, &payload);
     }
 
     fn subscribed(&self, channels: &[Channel]) {

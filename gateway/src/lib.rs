@@ -8,6 +8,7 @@
 
 #[cfg(feature = "chaos")]
 mod chaos;
+mod clerk;
 mod config;
 mod connection;
 mod door;
@@ -50,6 +51,7 @@ use chassis::auth::Verifier;
 use chassis::ops::Report;
 use prometheus::Registry;
 use proto::{ChannelRules, NodeId};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 #[cfg(feature = "chaos")]
@@ -58,6 +60,7 @@ pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
 pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
 pub use policy::{Admission, RoomName};
 
+use clerk::Clerk;
 use door::Door;
 use drain::Drain;
 use endpoint::EndpointId;
@@ -97,9 +100,21 @@ impl Gateway {
         let endpoints: Arc<[Endpoint]> = config.endpoints.into();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let flusher = Arc::new(Flusher::new(cores));
-        let (hub, reads) =
-            Hub::new(Arc::clone(&broker), Arc::clone(&endpoints), metrics.clone(), Arc::clone(&flusher));
+        let (asked, questions) = mpsc::channel(clerk::QUESTIONS);
+        let (hub, reads) = Hub::new(
+            Arc::clone(&broker),
+            Arc::clone(&endpoints),
+            metrics.clone(),
+            Arc::clone(&flusher),
+            asked,
+        );
         let pulse = Arc::new(Pulse::new());
+        let clerk = Clerk {
+            node: id.clone(),
+            broker: Arc::clone(&broker),
+            endpoints: Arc::clone(&endpoints),
+            pulse: Arc::clone(&pulse),
+        };
         let node = Arc::new(Node {
             presence: PresenceBook::new(&broker),
             broker: Arc::clone(&broker),
@@ -122,6 +137,7 @@ impl Gateway {
         let mut tasks = vec![
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
             tokio::spawn(reader::audit(hub, broker)),
+            tokio::spawn(clerk.run(questions)),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
         ];
         tasks.extend((0..flusher.lanes()).map(|lane| {

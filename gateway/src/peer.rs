@@ -50,6 +50,8 @@ pub(crate) struct Peer {
     user: OnceLock<UserId>,
     /// Which wire format it wants.
     pub(crate) endpoint: EndpointId,
+    /// The second, on the node's own count, in which it came.
+    pub(crate) born: u32,
     /// What asks it for a sign of life; empty where the transport does that itself.
     ping: Bytes,
     /// What waits to be written.
@@ -95,6 +97,7 @@ impl Peer {
             session: new_session_id(),
             user: OnceLock::new(),
             endpoint,
+            born: now,
             ping,
             outbound,
             lagging: Mutex::new(Vec::new()),

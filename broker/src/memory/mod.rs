@@ -4,6 +4,7 @@
 //! value (`Topic`) behind the lock of its shard. Frames go to each node through its mailbox, filled under that lock,
 //! which gives them the order of the stream; sinks are called without any lock.
 
+mod answers;
 mod mailbox;
 mod memberships;
 mod outbox;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     Broker, Frame, Health, History, HistoryQuery, Letter, Members, MembershipChange, MembershipError,
-    Presence, PresenceNews, Publish, PublishError, Published, Sink, Unavailable,
+    Presence, PresenceNews, Publish, PublishError, Published, Question, Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -220,6 +221,22 @@ impl Broker for MemoryBroker {
             mailbox.room().await;
         }
         Ok(count)
+    }
+
+    async fn answer(&self, question: &Question, answer: Bytes) -> Result<(), Unavailable> {
+        self.check()?;
+        self.store.answers().leave(question, answer);
+        Ok(())
+    }
+
+    async fn answers(
+        &self,
+        question: &Question,
+        count: u64,
+        patience: Duration,
+    ) -> Result<Vec<Bytes>, Unavailable> {
+        self.check()?;
+        Ok(self.store.answers().gather(question, count, patience).await)
     }
 
     async fn set_memberships(

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use proto::Channel;
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::mailbox::NodeKey;
 use super::memberships::Memberships;
 use super::outbox::Outboxes;
@@ -41,6 +42,7 @@ struct Shared {
     presence_limit: u64,
     memberships: Memberships,
     outboxes: Outboxes,
+    answers: Answers,
 }
 
 struct Shard {
@@ -65,6 +67,7 @@ impl Store {
             presence_limit,
             memberships: Memberships::default(),
             outboxes: Outboxes::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -100,6 +103,11 @@ impl Store {
     /// The outboxes of all channels. Their lock may be taken under a topic's, and not the other way round.
     pub(super) fn outboxes(&self) -> &Outboxes {
         &self.0.outboxes
+    }
+
+    /// The answers to all questions.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.0.answers
     }
 
     /// A number for a new node.

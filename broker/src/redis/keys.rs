@@ -7,7 +7,7 @@ use proto::Channel;
 
 use super::link::slot::slot;
 use super::outbox::PARTS;
-use crate::IdempotencyKey;
+use crate::{IdempotencyKey, Question};
 
 /// Makes names from the prefix of this deployment.
 #[derive(Debug, Clone)]
@@ -93,6 +93,11 @@ impl Keys {
     /// The dead letters: a hash of records by id, and a sorted set `<when>/<id>`, all with the same score.
     pub(super) fn dead(&self) -> [String; 2] {
         ["letters", "order"].map(|what| format!("{}:outbox:{{dead}}:{what}", self.prefix))
+    }
+
+    /// A hash of answers to a question.
+    pub(super) fn answers(&self, question: &Question) -> String {
+        [&self.prefix, ":answers:", question.as_str()].concat()
     }
 
     /// A string that exists while the node lives.

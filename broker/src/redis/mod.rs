@@ -1,5 +1,6 @@
 //! The broker that joins the nodes of a cluster through Redis.
 
+mod answers;
 mod commands;
 mod config;
 mod keys;
@@ -25,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Broker, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Presence, Publish,
-    PublishError, Published, Sink, Unavailable,
+    PublishError, Published, Question, Sink, Unavailable,
 };
+use answers::Answers;
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use keys::Keys;
@@ -50,6 +52,7 @@ pub struct RedisBroker {
     outboxes: Outboxes,
     present: Present,
     memberships: Memberships,
+    answers: Answers,
     link: Link,
     closed: CancellationToken,
 }
@@ -69,6 +72,7 @@ impl RedisBroker {
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
         let memberships = Memberships::new(commands.clone(), keys.clone());
+        let answers = Answers::new(commands.clone(), keys.clone());
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -80,7 +84,7 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, outboxes, present, memberships, link, closed })
+        Ok(Self { commands, store, outboxes, present, memberships, answers, link, closed })
     }
 }
 
@@ -125,6 +129,19 @@ impl Broker for RedisBroker {
 
     async fn control(&self, channel: &Channel, payload: Bytes) -> Result<u64, Unavailable> {
         self.store.control(channel, &payload).await
+    }
+
+    async fn answer(&self, question: &Question, answer: Bytes) -> Result<(), Unavailable> {
+        self.answers.leave(question, &answer).await
+    }
+
+    async fn answers(
+        &self,
+        question: &Question,
+        count: u64,
+        patience: Duration,
+    ) -> Result<Vec<Bytes>, Unavailable> {
+        self.answers.gather(question, count, patience).await
     }
 
     async fn set_memberships(

@@ -6,6 +6,7 @@
 // The promises are functions that tests call, and fail as tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod answers;
 mod control;
 mod history;
 mod ids;
@@ -110,6 +111,10 @@ macro_rules! contract {
                 every_subscribed_node_is_told_and_counted,
                 nothing_of_it_is_stored,
                 it_keeps_its_place_among_the_publications_of_a_node,
+            }
+            answers {
+                whoever_asks_gets_what_every_node_answered,
+                who_waits_for_a_node_that_does_not_answer_waits_no_longer_than_it_wants,
             }
             presence {
                 a_user_counts_once_however_often_it_is_held,

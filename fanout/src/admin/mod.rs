@@ -5,6 +5,7 @@
 
 pub(crate) mod memberships;
 mod params;
+pub(crate) mod users;
 
 use std::sync::Arc;
 

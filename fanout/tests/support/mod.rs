@@ -8,6 +8,7 @@ pub mod running;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -15,7 +16,7 @@ use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
     Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Presence, Publish,
-    PublishError, Published, Sink, Unavailable,
+    PublishError, Published, Question, Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -53,7 +54,7 @@ pub struct FakeBroker {
 }
 
 impl FakeBroker {
-    async fn answers(&self) -> Result<(), Unavailable> {
+    async fn works(&self) -> Result<(), Unavailable> {
         if self.behaviour == Behaviour::Hangs { std::future::pending().await } else { Ok(()) }
     }
 }
@@ -121,6 +122,19 @@ impl Broker for FakeBroker {
         self.rest.control(channel, payload).await
     }
 
+    async fn answer(&self, question: &Question, answer: Bytes) -> Result<(), Unavailable> {
+        self.rest.answer(question, answer).await
+    }
+
+    async fn answers(
+        &self,
+        question: &Question,
+        count: u64,
+        patience: Duration,
+    ) -> Result<Vec<Bytes>, Unavailable> {
+        self.rest.answers(question, count, patience).await
+    }
+
     async fn set_memberships(
         &self,
         tenant: &Tenant,
@@ -128,12 +142,12 @@ impl Broker for FakeBroker {
         join: &[Room],
         leave: &[Room],
     ) -> Result<(), MembershipError> {
-        self.answers().await?;
+        self.works().await?;
         self.rest.set_memberships(tenant, user, join, leave).await
     }
 
     async fn memberships(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<Room>, Unavailable> {
-        self.answers().await?;
+        self.works().await?;
         self.rest.memberships(tenant, user).await
     }
 
@@ -144,7 +158,7 @@ impl Broker for FakeBroker {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Members, Unavailable> {
-        self.answers().await?;
+        self.works().await?;
         self.rest.members(tenant, room, after, limit).await
     }
 

@@ -1,0 +1,99 @@
+//! Users and their sessions, over HTTP, with nodes that answer as gateways do.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod support;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use broker::{Broker, Control, Frame, PresenceNews, SessionSeen, Sink, answer};
+use proto::{Channel, NodeId, SessionId, Timestamp};
+use serde_json::json;
+use support::Api;
+use tokio::sync::mpsc;
+
+/// Passes on what nodes are told.
+struct Ear(mpsc::UnboundedSender<Bytes>, mpsc::UnboundedSender<()>);
+
+impl Sink for Ear {
+    fn frame(&self, _: &str, _: Frame) {}
+    fn presence(&self, _: &str, _: PresenceNews) {}
+    fn control(&self, _: &str, payload: Bytes) {
+        self.0.send(payload).unwrap();
+    }
+    fn subscribed(&self, _: &[Channel]) {
+        self.1.send(()).unwrap();
+    }
+    fn interrupted(&self, _: &[Channel]) {}
+    fn flush(&self) {}
+}
+
+/// An API, beside which a node has two sessions of the user 42, of which one can be disconnected by its name.
+async fn api() -> Api {
+    let api = Api::new();
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let (ready, mut subscribed) = mpsc::unbounded_channel();
+    api.broker.rest.attach(Arc::new(Ear(told, ready)));
+    api.broker.rest.subscribe(&[Channel::parse("acme/u/42").unwrap()]);
+    subscribed.recv().await.unwrap();
+    let broker = Arc::clone(&api.broker);
+    let seen = |name: &str, since| SessionSeen {
+        session: SessionId::new(name).unwrap(),
+        node: NodeId::new("n").unwrap(),
+        endpoint: "/ws".to_owned(),
+        since: Timestamp(since),
+    };
+    tokio::spawn(async move {
+        while let Some(payload) = heard.recv().await {
+            let (question, sessions) = match Control::decode(&payload).unwrap() {
+                Control::Sessions { question } | Control::Disconnect { session: None, question } => {
+                    (question, vec![seen("one", 2000), seen("two", 1000)])
+                }
+                Control::Disconnect { session: Some(session), question } => {
+                    let known = session.as_str() == "one";
+                    (question, if known { vec![seen("one", 2000)] } else { Vec::new() })
+                }
+            };
+            answer(&*broker, &question, &sessions).await.unwrap();
+        }
+    });
+    api
+}
+
+#[tokio::test]
+async fn who_is_connected_is_told_with_all_sessions() {
+    let api = api().await;
+    let status = api.ask("GET", "/v1/users/42", None).await;
+    let expected = json!({"user": "42", "connected": true, "since": 1000, "sessions": 2});
+    assert_eq!((status.status, status.json), (200, expected));
+    let status = api.ask("GET", "/v1/users/43", None).await.json;
+    assert_eq!(status, json!({"user": "43", "connected": false, "sessions": 0}));
+    let sessions = api.ask("GET", "/v1/users/42/sessions", None).await.json;
+    assert_eq!(sessions["sessions"].as_array().unwrap().len(), 2);
+    let oldest = json!({"session": "two", "node": "n", "endpoint": "/ws", "since": 1000});
+    assert_eq!(sessions["sessions"][0], oldest);
+    assert_eq!(api.ask("GET", "/v1/users/43/sessions", None).await.json, json!({"sessions": []}));
+}
+
+#[tokio::test]
+async fn a_user_or_one_session_is_disconnected_and_who_is_not_there_is_not_found() {
+    let api = api().await;
+    let all = api.ask("DELETE", "/v1/users/42/sessions", None).await;
+    assert_eq!((all.status, all.json), (200, json!({"disconnected": 2})));
+    assert_eq!(api.ask("DELETE", "/v1/users/42/sessions/one", None).await.status, 204);
+    for path in ["/v1/users/42/sessions/three", "/v1/users/43/sessions", "/v1/users/43/sessions/one"] {
+        api.ask("DELETE", path, None).await.problem(404, "unknown");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_answer_is_no_empty_answer() {
+    let api = Api::new();
+    let (told, _heard) = mpsc::unbounded_channel();
+    let (ready, mut subscribed) = mpsc::unbounded_channel();
+    api.broker.rest.attach(Arc::new(Ear(told, ready)));
+    api.broker.rest.subscribe(&[Channel::parse("acme/u/42").unwrap()]);
+    subscribed.recv().await.unwrap();
+    api.ask("GET", "/v1/users/42", None).await.problem(503, "unavailable");
+    api.ask("DELETE", "/v1/users/42/sessions", None).await.problem(503, "unavailable");
+}

@@ -1,0 +1,61 @@
+//! What other processes tell this node about a user's sessions, and ask it.
+
+use std::sync::Arc;
+
+use broker::{Control, LISTED_SESSIONS, MembershipChange, Question};
+use proto::{Close, SessionId};
+
+use super::Hub;
+use crate::peer::{Memberships, Peer, Signal};
+
+/// A question with the connections that are the answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) question: Question,
+    pub(crate) peers: Vec<Arc<Peer>>,
+}
+
+impl Hub {
+    /// Does as a message on a user's channel says.
+    pub(super) fn heed(&self, channel: &str, payload: &[u8]) {
+        if let Some(change) = MembershipChange::decode(payload) {
+            if let Some(entry) = self.shard(channel).get(channel) {
+                for (_, subscriber) in &entry.subscribers {
+                    subscriber.peer.change_memberships(Memberships::Changed(change.clone()));
+                }
+            }
+            return;
+        }
+        match Control::decode(payload) {
+            Some(Control::Disconnect { session, question }) => {
+                let peers = self.sessions(channel, session.as_ref());
+                for peer in &peers {
+                    peer.signal(Signal::Close(Close::Disconnected));
+                }
+                self.reply(question, peers);
+            }
+            Some(Control::Sessions { question }) => {
+                let mut peers = self.sessions(channel, None);
+                peers.truncate(LISTED_SESSIONS);
+                self.reply(question, peers);
+            }
+            // From a node of a later version.
+            None => tracing::debug!(channel, "a message from node to node that is not known here"),
+        }
+    }
+
+    /// The connections in a channel, or the one of them that is named.
+    fn sessions(&self, channel: &str, only: Option<&SessionId>) -> Vec<Arc<Peer>> {
+        let shard = self.shard(channel);
+        let subscribers = shard.get(channel).into_iter().flat_map(|entry| &entry.subscribers);
+        let peers = subscribers.map(|(_, subscriber)| &subscriber.peer);
+        peers.filter(|peer| only.is_none_or(|only| peer.session() == only)).cloned().collect()
+    }
+
+    fn reply(&self, question: Question, peers: Vec<Arc<Peer>>) {
+        if self.asked.try_send(Asked { question, peers }).is_err() {
+            // Whoever asked waits in vain, and is told so.
+            tracing::warn!("more questions about sessions than this node answers at a time");
+        }
+    }
+}
