@@ -71,7 +71,7 @@ impl Door {
     /// The shared side of a new connection.
     pub(crate) fn peer(&self, outbound: Outbound) -> Peer {
         let pulse = &self.node.pulse;
-        Peer::new(pulse.number(), self.endpoint, self.terms.endpoint.ping(), outbound, pulse.second())
+        Peer::new(pulse.number(), self.endpoint, outbound, pulse.second())
     }
 }
 

@@ -5,9 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::framing::Framing;
 use proto::{Close, Invalid, Outgoing, Request, RequestId};
+use smallvec::SmallVec;
 
 use crate::policy::Admission;
 use crate::{event_stream, metrics, ws_frame};
+
+/// The frames that ask for a sign of life.
+pub(crate) type Pings = SmallVec<[Bytes; 2]>;
 
 /// The index of an endpoint in the gateway's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +89,12 @@ pub struct Endpoint {
     pub admission: Admission,
     /// With which ending a client without a good token is refused.
     pub refusal: Refusal,
+    /// How often a client is asked for a sign of life, to within five seconds.
+    pub heartbeat: Duration,
+    /// How long a client may give none.
+    pub pong_timeout: Duration,
+    /// Whether it is also asked by a frame of its own.
+    pub text_ping: bool,
     /// How many requests a second a client may send; twice as many at once.
     pub rate: u32,
     /// How many rooms a session may be in.
@@ -108,6 +118,9 @@ impl Default for Endpoint {
             auth_timeout: Duration::from_secs(10),
             admission: Admission::default(),
             refusal: Refusal::ByReason,
+            heartbeat: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(45),
+            text_ping: false,
             rate: 100,
             max_rooms: 128,
             max_message: 64 * 1024,
@@ -132,13 +145,15 @@ impl Endpoint {
         })
     }
 
-    /// What asks a client, or the way to it, for a sign of life; empty where the transport does that itself.
-    pub(crate) const fn ping(&self) -> Bytes {
-        match self.protocol {
+    /// What asks a client, or the way to it, for a sign of life; nothing where the transport does that itself.
+    pub(crate) fn pings(&self) -> Pings {
+        let ping = match self.protocol {
             Protocol::WebSocket => ws_frame::PING_FRAME,
             Protocol::ServerSentEvents => event_stream::COMMENT,
-            Protocol::SocketIo => Bytes::new(),
-        }
+            Protocol::SocketIo => return Pings::new(),
+        };
+        let text = self.text_ping.then(|| Outgoing::Ping { timestamp: metrics::now() });
+        std::iter::once(ping).chain(text.and_then(|ping| self.frame(&ping, None))).collect()
     }
 
     /// The last thing that a client is sent.
@@ -147,6 +162,24 @@ impl Endpoint {
             Protocol::WebSocket | Protocol::SocketIo => ws_frame::close(close, reason),
             Protocol::ServerSentEvents => event_stream::end(close, reason),
         }
+    }
+}
+
+/// What follows from something for each endpoint, found out when it is first needed.
+pub(crate) struct PerEndpoint<'a, T> {
+    endpoints: &'a [Endpoint],
+    found: SmallVec<[Option<T>; 4]>,
+}
+
+impl<'a, T: Clone> PerEndpoint<'a, T> {
+    pub(crate) fn new(endpoints: &'a [Endpoint]) -> Self {
+        Self { endpoints, found: SmallVec::from_elem(None, endpoints.len()) }
+    }
+
+    pub(crate) fn of(&mut self, id: EndpointId, find: impl FnOnce(&Endpoint) -> T) -> Option<T> {
+        let index = usize::from(id.0);
+        let (found, endpoint) = (self.found.get_mut(index)?, self.endpoints.get(index)?);
+        Some(found.get_or_insert_with(|| find(endpoint)).clone())
     }
 }
 

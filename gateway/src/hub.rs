@@ -19,10 +19,9 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
 use slab::Slab;
-use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::endpoint::{Endpoint, EndpointId};
+use crate::endpoint::{Endpoint, EndpointId, PerEndpoint};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
@@ -401,24 +400,6 @@ impl Entry {
             subscribers: Slab::with_capacity(1),
             waiting: Vec::new(),
         }
-    }
-}
-
-/// What follows from a message for each endpoint, found out when it is first needed.
-struct PerEndpoint<'a, T> {
-    endpoints: &'a [Endpoint],
-    found: SmallVec<[Option<T>; 4]>,
-}
-
-impl<'a, T: Clone> PerEndpoint<'a, T> {
-    fn new(endpoints: &'a [Endpoint]) -> Self {
-        Self { endpoints, found: SmallVec::from_elem(None, endpoints.len()) }
-    }
-
-    fn of(&mut self, id: EndpointId, find: impl FnOnce(&Endpoint) -> T) -> Option<T> {
-        let index = usize::from(id.0);
-        let (found, endpoint) = (self.found.get_mut(index)?, self.endpoints.get(index)?);
-        Some(found.get_or_insert_with(|| find(endpoint)).clone())
     }
 }
 

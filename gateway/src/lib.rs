@@ -108,7 +108,7 @@ impl Gateway {
             Arc::clone(&flusher),
             asked,
         );
-        let pulse = Arc::new(Pulse::new());
+        let pulse = Arc::new(Pulse::new(Arc::clone(&endpoints)));
         let clerk = Clerk {
             node: id.clone(),
             broker: Arc::clone(&broker),

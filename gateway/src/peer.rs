@@ -52,8 +52,6 @@ pub(crate) struct Peer {
     pub(crate) endpoint: EndpointId,
     /// The second, on the node's own count, in which it came.
     pub(crate) born: u32,
-    /// What asks it for a sign of life; empty where the transport does that itself.
-    ping: Bytes,
     /// What waits to be written.
     pub(crate) outbound: Outbound,
     /// The channels that are not fed because the queue was full, and from where to catch up.
@@ -85,20 +83,13 @@ impl AsRef<Outbound> for Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(
-        number: usize,
-        endpoint: EndpointId,
-        ping: Bytes,
-        outbound: Outbound,
-        now: u32,
-    ) -> Self {
+    pub(crate) fn new(number: usize, endpoint: EndpointId, outbound: Outbound, now: u32) -> Self {
         Self {
             number,
             session: new_session_id(),
             user: OnceLock::new(),
             endpoint,
             born: now,
-            ping,
             outbound,
             lagging: Mutex::new(Vec::new()),
             signal: Mutex::new(None),
@@ -174,14 +165,9 @@ impl Peer {
         self.outbound.flush()
     }
 
-    /// Whether it has to be asked for signs of life.
-    pub(crate) const fn is_pinged(&self) -> bool {
-        !self.ping.is_empty()
-    }
-
-    /// Sends a ping.
-    pub(crate) fn ping(&self) {
-        self.outbound.push_control(self.ping.clone());
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&self, frames: impl Iterator<Item = Bytes>) {
+        frames.for_each(|frame| self.outbound.push_control(frame));
         self.flush();
     }
 

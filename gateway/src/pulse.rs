@@ -1,7 +1,8 @@
 //! The node's one clock for its connections: heartbeats, deadlines, the drain.
 //!
 //! A timer for each connection would cost memory and wake-ups; here one task walks a slice of all connections each
-//! second. Deadlines are therefore kept to within [`LOOK`] seconds, which is fine for those that a connection has.
+//! second. Deadlines and heartbeats are therefore kept to within [`LOOK`] seconds, which is fine for those that a
+//! connection has.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,31 +12,30 @@ use parking_lot::Mutex;
 use proto::Close;
 use tokio::time;
 
+use crate::endpoint::{Endpoint, PerEndpoint, Pings, Protocol};
 use crate::peer::{Peer, Signal};
 
-/// How often a client is pinged, in seconds.
-pub(crate) const HEARTBEAT: u32 = 25;
+/// How many slices there are.
+const SLICES: u32 = 25;
 
-/// Who was silent for so long, when the next ping is due, is dead: one ping and its answer are missing. A peer that
-/// vanished is thus gone within two heartbeats.
-const SILENT: u32 = 45;
-
-/// How often a connection's deadline is looked at, in seconds; divides [`HEARTBEAT`].
-const LOOK: u32 = 5;
+/// How often a connection is looked at, in seconds; divides [`SLICES`].
+pub(crate) const LOOK: u32 = 5;
 
 /// See the module's documentation.
 pub(crate) struct Pulse {
     start: Instant,
-    /// All connections, in as many slices as a heartbeat has seconds.
+    endpoints: Arc<[Endpoint]>,
+    /// All connections. A slice is looked at when its number and the second are the same but for whole [`LOOK`]s.
     slices: Vec<Mutex<Vec<Weak<Peer>>>>,
     numbers: AtomicUsize,
 }
 
 impl Pulse {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(endpoints: Arc<[Endpoint]>) -> Self {
         Self {
             start: Instant::now(),
-            slices: (0..HEARTBEAT).map(|_| Mutex::default()).collect(),
+            endpoints,
+            slices: (0..SLICES).map(|_| Mutex::default()).collect(),
             numbers: AtomicUsize::new(0),
         }
     }
@@ -66,7 +66,7 @@ impl Pulse {
             ticks.tick().await;
             let second = self.second();
             // A stalled node makes up for the seconds that it missed, each slice once.
-            for missed in last.saturating_add(1).max(second.saturating_sub(HEARTBEAT - 1))..=second {
+            for missed in last.saturating_add(1).max(second.saturating_sub(SLICES - 1))..=second {
                 self.visit(missed, second);
             }
             last = second;
@@ -75,17 +75,33 @@ impl Pulse {
     }
 
     fn visit(&self, turn: u32, now: u32) {
+        let mut pings = PerEndpoint::new(&self.endpoints);
         for (index, slice) in (0..).zip(&self.slices) {
             if index % LOOK == turn % LOOK {
-                let pings = index == turn % HEARTBEAT;
                 slice.lock().retain(|peer| match peer.upgrade() {
                     Some(peer) => {
-                        look_after(&peer, now, pings);
+                        self.look_after(&peer, turn, now, &mut pings);
                         true
                     }
                     None => false,
                 });
             }
+        }
+    }
+
+    fn look_after(&self, peer: &Arc<Peer>, turn: u32, now: u32, pings: &mut PerEndpoint<'_, Pings>) {
+        let Some(endpoint) = self.endpoints.get(usize::from(peer.endpoint.0)) else { return };
+        let silent = now.saturating_sub(peer.last_heard());
+        if endpoint.protocol == Protocol::SocketIo {
+            // It has pings of its own.
+        } else if silent >= seconds(endpoint.pong_timeout) {
+            peer.signal(Signal::Close(Close::Timeout));
+        } else if is_due(peer.number, turn, seconds(endpoint.heartbeat)) {
+            let pings = pings.of(peer.endpoint, Endpoint::pings);
+            peer.ping(pings.into_iter().flatten());
+        }
+        if peer.deadline() <= now {
+            peer.call();
         }
     }
 
@@ -120,15 +136,35 @@ impl Pulse {
     }
 }
 
-fn look_after(peer: &Arc<Peer>, now: u32, pings: bool) {
-    if pings && peer.is_pinged() {
-        if now.saturating_sub(peer.last_heard()) >= SILENT {
-            peer.signal(Signal::Close(Close::Timeout));
-        } else {
-            peer.ping();
+/// Whether a connection is pinged in this turn, of those that come once in [`LOOK`] seconds. Neighbours have theirs at
+/// different times.
+fn is_due(number: usize, turn: u32, heartbeat: u32) -> bool {
+    let turns = (heartbeat / LOOK).max(1);
+    let place = u32::try_from(number / LOOK as usize % turns as usize).unwrap_or_default();
+    turn / LOOK % turns == place
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_has_its_ping_once_in_a_heartbeat() {
+        for (heartbeat, every) in [(5, 5), (25, 25), (30, 30), (32, 30)] {
+            let mut at_once = vec![0; every as usize];
+            for number in 0..3000 {
+                // It is looked at when its slice is.
+                let looks = (600..660).filter(|turn| number as u32 % SLICES % LOOK == turn % LOOK);
+                let due: Vec<u32> = looks.filter(|turn| is_due(number, *turn, heartbeat)).collect();
+                assert!(due.windows(2).all(|pair| pair[1] - pair[0] == every), "{heartbeat}: {due:?}");
+                assert_eq!(due.len(), 60 / every as usize + usize::from(60 % every > due[0] - 600));
+                at_once[(due[0] % every) as usize] += 1;
+            }
+            assert!(at_once.iter().all(|count| *count == 3000 / every), "{heartbeat}: {at_once:?}");
         }
-    }
-    if peer.deadline() <= now {
-        peer.call();
     }
 }

@@ -23,7 +23,6 @@ use proto::{
 };
 
 use crate::endpoint::{self, Endpoint};
-use crate::pulse::HEARTBEAT;
 use crate::rate::Bucket;
 use member::{Member, Message};
 pub(crate) use operation::{Arrived, Failure, Operation, Outcome, Purpose};
@@ -178,7 +177,7 @@ impl Session {
         }
         let welcome = Outgoing::Welcome {
             node: self.terms.node.as_str(),
-            heartbeat: u64::from(HEARTBEAT) * 1000,
+            heartbeat: u64::try_from(self.terms.endpoint.heartbeat.as_millis()).unwrap_or(u64::MAX),
             authenticated,
             timestamp: now,
         };

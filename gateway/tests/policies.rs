@@ -156,3 +156,19 @@ async fn many_changes_at_once_all_come_true() {
         joined.insert(ann.expect("joined").await["room"].as_str().unwrap().to_owned());
     }
 }
+
+#[tokio::test]
+async fn who_gives_no_sign_of_life_is_gone_and_who_answers_stays() {
+    let node = alone("heartbeat = \"5s\"\npong_timeout = \"8s\"\ntext_ping = true");
+    let (mut silent, mut alive) =
+        (open(&node, &token("ann", &[])).await, open(&node, &token("bob", &[])).await);
+    assert_eq!(alive.expect("welcome").await["heartbeat"], 5000);
+    alive.expect("auth_success").await;
+    // The library answers the pings of the transport when it is read from: this one is not, and falls silent.
+    for _ in 0..3 {
+        assert!(alive.expect("ping").await["timestamp"].is_u64());
+    }
+    assert_eq!(u16::from(silent.closed().await.code), 4002);
+    alive.send(json!({"type": "ping"})).await;
+    while alive.next().await["type"] != "pong" {}
+}

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
 use crate::policy::{Admission, RoomName};
+use crate::pulse::LOOK;
 
 /// Where clients of Socket.IO look for it if nobody tells them otherwise.
 const SOCKET_IO: &str = "/socket.io";
@@ -36,8 +37,8 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
                Socket.IO, `/`), `vocabulary` (the name of one), `in_band` (whether a \
                token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
-               itself: names with placeholders such as `org:${claims.organizationId}`), and `origins`, `auth_timeout`, \
-               `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not those of `gateway`.",
+               itself: names with placeholders such as `org:${claims.organizationId}`), `text_ping` (whether clients are also asked \
+               for a sign of life by a frame), and `origins`, `auth_timeout`, `heartbeat`, `pong_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not those of `gateway`.",
     },
     OptionSpec {
         key: "vocabularies",
@@ -76,6 +77,10 @@ struct Table {
     rooms: Vec<String>,
     origins: Option<Vec<String>>,
     auth_timeout: Option<HumanDuration>,
+    heartbeat: Option<HumanDuration>,
+    pong_timeout: Option<HumanDuration>,
+    #[serde(default)]
+    text_ping: bool,
     max_rooms: Option<usize>,
     max_frame: Option<ByteSize>,
     queue_size: Option<ByteSize>,
@@ -185,6 +190,9 @@ impl Table {
                 WrittenRefusal::ByReason => Refusal::ByReason,
                 WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
             },
+            heartbeat: self.heartbeat.map_or(default.heartbeat, |written| written.0),
+            pong_timeout: self.pong_timeout.map_or(default.pong_timeout, |written| written.0),
+            text_ping: self.text_ping,
             rate: self.rate.unwrap_or(default.rate),
             max_rooms: self.max_rooms.unwrap_or(default.max_rooms),
             max_message: self.max_frame.map_or(default.max_message, ByteSize::as_usize),
@@ -239,6 +247,8 @@ pub(super) fn limits(endpoint: &Endpoint) -> impl Iterator<Item = Wrong> {
     let nothing = "must be more than nothing";
     [
         (endpoint.auth_timeout.is_zero(), "auth_timeout", nothing),
+        (endpoint.heartbeat.as_secs() < u64::from(LOOK), "heartbeat", "must be at least 5s"),
+        (endpoint.pong_timeout <= endpoint.heartbeat, "pong_timeout", "must be longer than the heartbeat"),
         (endpoint.max_rooms == 0, "max_rooms", "must be at least 1"),
         (endpoint.max_message < 1024, "max_frame", "must be at least 1KiB"),
         (endpoint.queue_bytes < 1024, "queue_size", "must be at least 1KiB"),
@@ -324,6 +334,7 @@ mod tests {
                 "endpoints[1].path",
             ),
             ("[[endpoints]]\npath = \"/a\"\nrate = 0\n", "endpoints[0].rate"),
+            ("[[endpoints]]\npath = \"/a\"\nheartbeat = \"1m\"\n", "endpoints[0].pong_timeout"),
             ("[[endpoints]]\npath = \"/a\"\nspeed = 1\n", "speed"),
             ("[[endpoints]]\npath = \"/a\"\nrooms = [\"$user.id\"]\n", "endpoints[0].rooms"),
             ("[[endpoints]]\npath = \"/a\"\nclaims = [{ format = \"uuid\" }]\n", "claim"),

@@ -53,7 +53,7 @@ impl Node {
         hub.answer(&channel, wanted.read.ticket, history(at(5, 50), Continuity::Continuous, Vec::new()));
         let (attachment, position) = attaching.await.unwrap();
         assert_eq!(position, at(5, 50));
-        let peer = Peer::new(0, EndpointId(0), Bytes::new(), Outbound::to_taker(1 << 16), 0);
+        let peer = Peer::new(0, EndpointId(0), Outbound::to_taker(1 << 16), 0);
         Self { hub, reads, attachment, peer: Arc::new(peer) }
     }
 
