@@ -12,6 +12,7 @@ mod history;
 mod membership;
 pub mod memory;
 mod outbox;
+mod place;
 mod presence;
 mod publish;
 pub mod redis;
@@ -29,6 +30,7 @@ pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError
 pub use outbox::{
     Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, LetterIdError, Outbox, Waiting,
 };
+pub use place::{PLACE_KEPT, Place, Replaced};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 
@@ -128,6 +130,15 @@ pub trait Broker: Send + Sync + 'static {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Members, Unavailable>;
+
+    /// Gives a session a place among those that its user may have at a time, and answers whether it has it. Where there are
+    /// too many the oldest lose theirs: the nodes that are subscribed to the user's channel are told as [`Replaced`]. Who
+    /// claims `again` keeps the place that it had, and never takes one from others. Whoever stays long claims again in
+    /// less than [`PLACE_KEPT`].
+    async fn claim(&self, place: &Place, again: bool) -> Result<bool, Unavailable>;
+
+    /// Gives a place up.
+    async fn waive(&self, place: &Place) -> Result<(), Unavailable>;
 
     /// How the broker is, from what it last saw; costs nothing.
     fn health(&self) -> Health;

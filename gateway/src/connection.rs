@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use broker::{Place, Unavailable};
 use chassis::listener::ConnectionGuard;
 use proto::{Close, ErrorCode, Invalid, Request};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -72,6 +73,8 @@ pub(crate) struct Connection<T> {
     errand: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
     followings: Followings,
     timers: Timers,
+    /// Its place among the sessions of its user, to be given up.
+    place: Option<Box<Place>>,
     /// Why the connection ends.
     closing: Option<Close>,
     /// Its place among the connections that the process may hold.
@@ -114,6 +117,7 @@ impl<T: Transport> Connection<T> {
             errand: None,
             followings: Followings::new(),
             timers: Timers::new(),
+            place: None,
             closing: None,
             _guard: guard,
         }
@@ -156,6 +160,9 @@ impl<T: Transport> Connection<T> {
             reason = self.closing.map_or("gone", Close::label),
             "connection closed"
         );
+        if let Some(place) = self.place.take() {
+            tokio::spawn(give_up(Arc::clone(&self.node), place));
+        }
     }
 
     pub(crate) const fn transport(&mut self) -> &mut T {
@@ -218,7 +225,7 @@ impl<T: Transport> Connection<T> {
         while let Some(timer) = self.timers.expire(self.node.pulse.second()) {
             match timer {
                 Timer::Goodbye => return Err(Over),
-                Timer::Memberships => self.peer.change_memberships(Memberships::Unknown),
+                Timer::Review => self.peer.change_memberships(Memberships::Unknown),
                 _ => self.session.expired(timer),
             }
         }
@@ -234,11 +241,11 @@ impl<T: Transport> Connection<T> {
         }
         match self.peer.take_memberships() {
             Some(Memberships::Changed(change)) => self.session.follow_memberships(change),
-            Some(Memberships::Unknown) => self.session.look_up_memberships(),
+            Some(Memberships::Unknown) => self.session.review(),
             // Not all connections of a node at once.
             Some(Memberships::Missed) => {
                 let wait = self.peer.number as u64 % MISSED_WITHIN.as_secs();
-                self.set(Timer::Memberships, Some(Duration::from_secs(wait)));
+                self.set(Timer::Review, Some(Duration::from_secs(wait)));
             }
             None => {}
         }
@@ -308,6 +315,10 @@ impl<T: Transport> Connection<T> {
     fn start(&mut self, operation: Operation) {
         let previous = match &operation {
             Operation::Join { channel, .. } => self.followings.remove(channel),
+            Operation::Admit { place: Some(place), .. } => {
+                self.place = Some(Box::new(place.clone()));
+                None
+            }
             _ => None,
         };
         let (node, terms, peer) = (Arc::clone(&self.node), Arc::clone(&self.terms), Arc::clone(&self.peer));
@@ -345,5 +356,12 @@ impl<T: Transport> Connection<T> {
         });
         self.timers.set(timer, second);
         self.peer.set_deadline(self.timers.next());
+    }
+}
+
+/// What is not given up here goes as the oldest.
+async fn give_up(node: Arc<Node>, place: Box<Place>) {
+    if let Err(Unavailable(reason)) = node.broker.waive(&place).await {
+        tracing::debug!(reason, "the place of a session was not given up");
     }
 }

@@ -87,6 +87,8 @@ pub struct Endpoint {
     pub auth_timeout: Duration,
     /// Which tokens it takes, and the rooms that its sessions are in by themselves.
     pub admission: Admission,
+    /// How many sessions a user may have here at a time; with one more the oldest is closed. 0: any number.
+    pub max_sessions: u32,
     /// With which ending a client without a good token is refused.
     pub refusal: Refusal,
     /// How often a client is asked for a sign of life, to within five seconds.
@@ -117,6 +119,7 @@ impl Default for Endpoint {
             in_band: true,
             auth_timeout: Duration::from_secs(10),
             admission: Admission::default(),
+            max_sessions: 0,
             refusal: Refusal::ByReason,
             heartbeat: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(45),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Continuity, Entry, History, HistoryQuery, PublishError, Unavailable};
+use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
-    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room, Tenant,
+    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
+    Tenant, UserId,
 };
 use tokio::time::timeout;
 
@@ -52,18 +53,17 @@ pub(crate) async fn run(
         Operation::Verify { token, purpose } => {
             Outcome::Verified(purpose, node.identify(&token).await.map(Box::new))
         }
-        Operation::Admit { tenant, user, rooms, since } => {
+        Operation::Admit { tenant, user, rooms, since, place } => {
             let seats = Seats { node: &node, channels: &terms.channels, tenant, user, since };
-            return seats.admit(&peer, rooms).await;
+            return seats.admit(&peer, rooms, place).await;
         }
         Operation::Follow { tenant, user, rooms } => {
             let since = Cursor::default();
             return Seats { node: &node, channels: &terms.channels, tenant, user, since }.follow(rooms).await;
         }
-        Operation::Memberships { tenant, user } => match node.broker.memberships(&tenant, &user).await {
-            Ok(rooms) => Outcome::Memberships(rooms),
-            Err(Unavailable(_)) => Outcome::Failed(Failure::MembershipsUnknown),
-        },
+        Operation::Review { tenant, user, place } => {
+            review(&node, &tenant, &user, place).await.unwrap_or(Outcome::Failed(Failure::NotReviewed))
+        }
         Operation::Join { room, channel, since, presence } => {
             return join(&node, room, channel, since, presence, previous).await;
         }
@@ -90,6 +90,20 @@ pub(crate) async fn run(
     Done { outcome, arrivals: Vec::new() }
 }
 
+async fn review(
+    node: &Node,
+    tenant: &Tenant,
+    user: &UserId,
+    place: Option<Place>,
+) -> Result<Outcome, Unavailable> {
+    if let Some(place) = place
+        && !node.broker.claim(&place, true).await?
+    {
+        return Ok(Outcome::Replaced);
+    }
+    Ok(Outcome::Reviewed(node.broker.memberships(tenant, user).await?))
+}
+
 /// Places for a session in channels that its client did not ask for.
 struct Seats<'a> {
     node: &'a Node,
@@ -105,7 +119,7 @@ struct Seats<'a> {
 type Seat = (Room, Result<(Arrival, Option<u64>), Unavailable>);
 
 impl Seats<'_> {
-    async fn admit(&self, peer: &Arc<Peer>, mut rooms: Vec<Room>) -> Done {
+    async fn admit(&self, peer: &Arc<Peer>, mut rooms: Vec<Room>, place: Option<Place>) -> Done {
         let [own, everyone] = [Channel::user(&self.tenant, &self.user.user), Channel::everyone(&self.tenant)]
             .map(|channel| {
                 let since = self.since.get(&channel.public_name());
@@ -115,8 +129,13 @@ impl Seats<'_> {
         let Ok((Ok(mut own), Ok(everyone))) = timeout(PATIENCE, both).await else {
             return failed(Failure::NotAdmitted);
         };
-        // Before the memberships are read: from here on the session is told of changes.
+        // From here on the session is told of changes of what is looked up next.
         own.following.enlist(peer);
+        if let Some(place) = place
+            && !matches!(self.node.broker.claim(&place, false).await, Ok(true))
+        {
+            return failed(Failure::NotAdmitted);
+        }
         let Ok(memberships) = self.node.broker.memberships(&self.tenant, &self.user.user).await else {
             return failed(Failure::NotAdmitted);
         };

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::MembershipChange;
+use broker::{MembershipChange, PLACE_KEPT, Place};
 use bytes::Bytes;
 use chassis::auth::{Identity, TokenError};
 use proto::{
@@ -76,8 +76,8 @@ pub(crate) enum Timer {
     Authentication,
     /// The token runs out.
     Token,
-    /// The user's memberships have to be looked up again.
-    Memberships,
+    /// What nodes tell each other of the user has to be looked up again.
+    Review,
     /// The client has to catch up.
     Lag,
     /// The client has to answer a close.
@@ -86,7 +86,7 @@ pub(crate) enum Timer {
 
 impl Timer {
     pub(crate) const ALL: [Self; 5] =
-        [Self::Authentication, Self::Token, Self::Memberships, Self::Lag, Self::Goodbye];
+        [Self::Authentication, Self::Token, Self::Review, Self::Lag, Self::Goodbye];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -293,14 +293,16 @@ impl Session {
                 let position = keeps.then_some(position);
                 self.reply(&Outgoing::Joined { room: &room, position, recovered, user_count });
             }
-            Outcome::Memberships(memberships) => {
+            Outcome::Reviewed(memberships) => {
                 let State::Admitted(member) = &mut self.state else { return };
                 let moves = member.rooms.set_memberships(memberships);
                 self.go(moves);
+                self.keep_place();
             }
+            Outcome::Replaced => self.close(Close::Replaced, None),
             Outcome::Followed { arrived, all } => {
                 if !all {
-                    self.set(Timer::Memberships, Some(SOON));
+                    self.set(Timer::Review, Some(SOON));
                 }
                 for Arrived { room, position, user_count } in arrived {
                     let State::Admitted(member) = &mut self.state else { return };
@@ -341,11 +343,30 @@ impl Session {
         self.go(moves);
     }
 
-    /// A change of memberships may have been missed. No operation may be under way.
-    pub(crate) fn look_up_memberships(&mut self) {
+    /// It may have been missed what nodes tell each other of the user. No operation may be under way.
+    pub(crate) fn review(&mut self) {
         let State::Admitted(member) = &self.state else { return };
         let (tenant, user) = (member.identity.tenant.clone(), member.identity.user.clone());
-        self.effects.push_back(Effect::Start(Operation::Memberships { tenant, user }));
+        let place = self.place(member);
+        self.effects.push_back(Effect::Start(Operation::Review { tenant, user, place }));
+    }
+
+    /// The place among the user's sessions that this one has to have.
+    fn place(&self, member: &Member) -> Option<Place> {
+        let endpoint = &self.terms.endpoint;
+        (endpoint.max_sessions > 0).then(|| Place {
+            user: Channel::user(&member.identity.tenant, &member.identity.user),
+            circle: endpoint.path.clone(),
+            session: self.id.clone(),
+            limit: endpoint.max_sessions,
+        })
+    }
+
+    /// Claims the place again before it is given up.
+    fn keep_place(&mut self) {
+        if self.terms.endpoint.max_sessions > 0 {
+            self.set(Timer::Review, Some(PLACE_KEPT / 4));
+        }
     }
 
     /// A timer ran out.
@@ -354,7 +375,7 @@ impl Session {
             Timer::Authentication => self.close(Close::AuthTimeout, None),
             Timer::Token => self.close(Close::TokenExpired, None),
             Timer::Lag => self.close(Close::Slow, None),
-            Timer::Memberships | Timer::Goodbye => {}
+            Timer::Review | Timer::Goodbye => {}
         }
     }
 
@@ -405,9 +426,10 @@ impl Session {
         };
         let tenant = identity.tenant.clone();
         let member = Member::new(identity, profile, rooms.clone());
-        let user = member.entry();
+        let (user, place) = (member.entry(), self.place(&member));
         self.state = State::Admitted(Box::new(member));
-        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since }));
+        self.keep_place();
+        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since, place }));
     }
 
     fn refresh(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
@@ -470,7 +492,7 @@ impl Session {
                 self.error(ErrorCode::Unavailable, "too much waits for the application; try again later");
             }
             Failure::Unavailable => self.error(ErrorCode::Unavailable, AWAY),
-            Failure::MembershipsUnknown => self.set(Timer::Memberships, Some(SOON)),
+            Failure::NotReviewed => self.set(Timer::Review, Some(SOON)),
             Failure::NotAdmitted => {
                 if self.is_accepted {
                     self.error(ErrorCode::Unavailable, AWAY);

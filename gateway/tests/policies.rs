@@ -9,10 +9,12 @@ use std::sync::Arc;
 use broker::Broker;
 use broker::memory::{MemoryBroker, Store};
 use chassis::options;
+use futures_util::StreamExt;
 use proto::{ChannelRules, NodeId, Room, UserId};
 use serde_json::{Value, json};
 use support::{Client, Node, room, tenant, token, token_with};
 use switchboard_gateway::{ENDPOINTS, GatewayConfig, OPTIONS};
+use tokio_tungstenite::tungstenite::Message;
 
 /// A node whose only endpoint has these policies.
 fn node(store: &Store, name: &str, policies: &str) -> Node {
@@ -171,4 +173,60 @@ async fn who_gives_no_sign_of_life_is_gone_and_who_answers_stays() {
     assert_eq!(u16::from(silent.closed().await.code), 4002);
     alive.send(json!({"type": "ping"})).await;
     while alive.next().await["type"] != "pong" {}
+}
+
+#[tokio::test]
+async fn the_newest_session_of_a_user_is_the_one_that_stays_whichever_node_it_is_on() {
+    let store = Store::new();
+    let nodes = [node(&store, "node-1", "max_sessions = 1"), node(&store, "node-2", "max_sessions = 1")];
+    let mut older = nodes[0].client("ann").await;
+    let mut bob = nodes[0].client("bob").await;
+    let mut newer = nodes[1].client("ann").await;
+    assert_eq!(u16::from(older.closed().await.code), 4501);
+    nodes[0].publish(&support::user("ann"), "hello", json!(1)).await;
+    assert_eq!(newer.expect("message").await["data"], 1);
+    bob.send(json!({"type": "ping"})).await;
+    bob.expect("pong").await;
+    // A place that was given up is free.
+    newer.0.close(None).await.unwrap();
+    drop(newer);
+    let mut next = nodes[0].client("ann").await;
+    next.send(json!({"type": "ping"})).await;
+    next.expect("pong").await;
+}
+
+#[tokio::test]
+async fn of_two_sessions_that_come_at_once_exactly_one_stays() {
+    let store = Store::new();
+    let nodes = [node(&store, "node-1", "max_sessions = 1"), node(&store, "node-2", "max_sessions = 1")];
+    for _ in 0..10 {
+        let token = token("ann", &[]);
+        let (mut one, mut other) = tokio::join!(open(&nodes[0], &token), open(&nodes[1], &token));
+        let end = tokio::select! {
+            end = one.closed() => end,
+            end = other.closed() => end,
+        };
+        assert_eq!(u16::from(end.code), 4501);
+        nodes[0].publish(&support::user("ann"), "hello", json!(1)).await;
+        let stays = async |client: &mut Client| loop {
+            match frame(client).await {
+                Some(told) if told["type"] == "message" => return true,
+                Some(_) => {}
+                None => return false,
+            }
+        };
+        let (one, other) = (stays(&mut one).await, stays(&mut other).await);
+        assert!(one != other, "exactly one: {one} {other}");
+    }
+}
+
+/// The next frame; `None` at the end.
+async fn frame(client: &mut Client) -> Option<Value> {
+    loop {
+        match client.0.next().await {
+            Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
+    }
 }

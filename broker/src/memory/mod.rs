@@ -8,6 +8,7 @@ mod answers;
 mod mailbox;
 mod memberships;
 mod outbox;
+mod places;
 mod store;
 mod topic;
 
@@ -22,8 +23,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, Letter, Members, MembershipChange, MembershipError,
-    Presence, PresenceNews, Publish, PublishError, Published, Question, Sink, Unavailable,
+    Broker, Frame, Health, History, HistoryQuery, Letter, Members, MembershipChange, MembershipError, Place,
+    Presence, PresenceNews, Publish, PublishError, Published, Question, Replaced, Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -64,6 +65,7 @@ impl MemoryBroker {
     /// Takes the node out of every channel.
     fn leave(&self) {
         self.mailbox.close();
+        self.store.places().waive_all(self.mailbox.node());
         self.store.each(|channel, topic| {
             topic.unsubscribe(self.mailbox.node());
             for user in topic.held_by(self.mailbox.node()) {
@@ -268,6 +270,23 @@ impl Broker for MemoryBroker {
     ) -> Result<Members, Unavailable> {
         self.check()?;
         Ok(self.store.memberships().members(tenant, room, after, limit))
+    }
+
+    async fn claim(&self, place: &Place, again: bool) -> Result<bool, Unavailable> {
+        self.check()?;
+        let Some(sessions) = self.store.places().claim(place, again, self.mailbox.node()) else {
+            return Ok(false);
+        };
+        if !sessions.is_empty() {
+            let payload = Replaced { sessions }.encode().map_err(|error| Unavailable(error.to_string()))?;
+            self.control(&place.user, payload).await?;
+        }
+        Ok(true)
+    }
+
+    async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
+        self.store.places().waive(place);
+        Ok(())
     }
 
     fn health(&self) -> Health {

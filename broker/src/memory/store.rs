@@ -15,6 +15,7 @@ use super::answers::Answers;
 use super::mailbox::NodeKey;
 use super::memberships::Memberships;
 use super::outbox::Outboxes;
+use super::places::Places;
 use super::topic::Topic;
 use crate::PRESENCE_LIMIT;
 
@@ -43,6 +44,7 @@ struct Shared {
     memberships: Memberships,
     outboxes: Outboxes,
     answers: Answers,
+    places: Places,
 }
 
 struct Shard {
@@ -68,6 +70,7 @@ impl Store {
             memberships: Memberships::default(),
             outboxes: Outboxes::default(),
             answers: Answers::default(),
+            places: Places::default(),
         }))
     }
 
@@ -108,6 +111,11 @@ impl Store {
     /// The answers to all questions.
     pub(super) fn answers(&self) -> &Answers {
         &self.0.answers
+    }
+
+    /// The places that users' sessions have.
+    pub(super) fn places(&self) -> &Places {
+        &self.0.places
     }
 
     /// A number for a new node.

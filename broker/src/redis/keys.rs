@@ -100,6 +100,11 @@ impl Keys {
         [&self.prefix, ":answers:", question.as_str()].concat()
     }
 
+    /// A sorted set of the sessions that have a place in a circle of the user with this channel, by their order.
+    pub(super) fn places(&self, user: &Channel, circle: &str) -> String {
+        self.of(user, ":p:") + circle
+    }
+
     /// A string that exists while the node lives.
     pub(super) fn lease(&self, node: &str) -> String {
         [&self.prefix, ":node:", node].concat()
@@ -153,6 +158,7 @@ mod tests {
             keys.members(&channel),
             keys.outbox(&channel),
             keys.mark(&channel),
+            keys.places(&channel, "/ws"),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
         }

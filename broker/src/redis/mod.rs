@@ -9,6 +9,7 @@ pub mod link;
 mod memberships;
 mod note;
 mod outbox;
+mod places;
 mod presence;
 mod reply;
 mod retry;
@@ -25,8 +26,8 @@ use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Broker, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Presence, Publish,
-    PublishError, Published, Question, Sink, Unavailable,
+    Broker, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Place, Presence,
+    Publish, PublishError, Published, Question, Sink, Unavailable,
 };
 use answers::Answers;
 use commands::Commands;
@@ -36,6 +37,7 @@ use leases::RENEWAL;
 use link::Link;
 use memberships::Memberships;
 use outbox::Outboxes;
+use places::Places;
 use presence::{News, Present};
 use store::Store;
 
@@ -53,6 +55,7 @@ pub struct RedisBroker {
     present: Present,
     memberships: Memberships,
     answers: Answers,
+    places: Places,
     link: Link,
     closed: CancellationToken,
 }
@@ -73,6 +76,7 @@ impl RedisBroker {
         let present = Present::new(commands.clone(), keys.clone(), node, news);
         let memberships = Memberships::new(commands.clone(), keys.clone());
         let answers = Answers::new(commands.clone(), keys.clone());
+        let places = Places::new(commands.clone(), keys.clone(), verb);
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -84,7 +88,7 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, outboxes, present, memberships, answers, link, closed })
+        Ok(Self { commands, store, outboxes, present, memberships, answers, places, link, closed })
     }
 }
 
@@ -170,6 +174,14 @@ impl Broker for RedisBroker {
         limit: usize,
     ) -> Result<Members, Unavailable> {
         self.memberships.members(tenant, room, after, limit).await
+    }
+
+    async fn claim(&self, place: &Place, again: bool) -> Result<bool, Unavailable> {
+        self.places.claim(place, again).await
+    }
+
+    async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
+        self.places.waive(place).await
     }
 
     fn health(&self) -> Health {

@@ -14,6 +14,7 @@ mod memberships;
 mod news;
 mod node;
 mod outbox;
+mod places;
 mod presence;
 mod streams;
 mod subscriptions;
@@ -106,6 +107,13 @@ macro_rules! contract {
                 the_members_of_a_room_come_page_by_page,
                 changes_at_once_leave_both_views_in_agreement,
                 the_nodes_that_hold_the_user_are_told,
+            }
+            places {
+                the_newest_session_takes_the_place_of_the_oldest,
+                a_place_that_was_given_up_is_free,
+                who_lost_a_place_does_not_get_it_back,
+                circles_and_users_do_not_count_together,
+                of_many_that_come_at_once_just_one_stays,
             }
             control {
                 every_subscribed_node_is_told_and_counted,

@@ -15,8 +15,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
-    Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Presence, Publish,
-    PublishError, Published, Question, Sink, Unavailable,
+    Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Place, Presence,
+    Publish, PublishError, Published, Question, Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -160,6 +160,14 @@ impl Broker for FakeBroker {
     ) -> Result<Members, Unavailable> {
         self.works().await?;
         self.rest.members(tenant, room, after, limit).await
+    }
+
+    async fn claim(&self, place: &Place, again: bool) -> Result<bool, Unavailable> {
+        self.rest.claim(place, again).await
+    }
+
+    async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
+        self.rest.waive(place).await
     }
 
     fn health(&self) -> Health {

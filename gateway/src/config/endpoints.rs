@@ -37,7 +37,8 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
                Socket.IO, `/`), `vocabulary` (the name of one), `in_band` (whether a \
                token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
-               itself: names with placeholders such as `org:${claims.organizationId}`), `text_ping` (whether clients are also asked \
+               itself: names with placeholders such as `org:${claims.organizationId}`), `max_sessions` (of a \
+               user at this path: with one more the oldest, on whichever node, is closed with 4501), `text_ping` (whether clients are also asked \
                for a sign of life by a frame), and `origins`, `auth_timeout`, `heartbeat`, `pong_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not those of `gateway`.",
     },
     OptionSpec {
@@ -79,6 +80,8 @@ struct Table {
     auth_timeout: Option<HumanDuration>,
     heartbeat: Option<HumanDuration>,
     pong_timeout: Option<HumanDuration>,
+    #[serde(default)]
+    max_sessions: u32,
     #[serde(default)]
     text_ping: bool,
     max_rooms: Option<usize>,
@@ -186,6 +189,7 @@ impl Table {
             in_band: self.in_band.unwrap_or(default.in_band),
             auth_timeout: self.auth_timeout.map_or(default.auth_timeout, |written| written.0),
             admission: Admission { claims: self.claims, rooms },
+            max_sessions: self.max_sessions,
             refusal: match self.refusal {
                 WrittenRefusal::ByReason => Refusal::ByReason,
                 WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
@@ -249,6 +253,7 @@ pub(super) fn limits(endpoint: &Endpoint) -> impl Iterator<Item = Wrong> {
         (endpoint.auth_timeout.is_zero(), "auth_timeout", nothing),
         (endpoint.heartbeat.as_secs() < u64::from(LOOK), "heartbeat", "must be at least 5s"),
         (endpoint.pong_timeout <= endpoint.heartbeat, "pong_timeout", "must be longer than the heartbeat"),
+        (endpoint.max_sessions > 1000, "max_sessions", "must be at most 1000"),
         (endpoint.max_rooms == 0, "max_rooms", "must be at least 1"),
         (endpoint.max_message < 1024, "max_frame", "must be at least 1KiB"),
         (endpoint.queue_bytes < 1024, "queue_size", "must be at least 1KiB"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker::{Control, LISTED_SESSIONS, MembershipChange, Question};
+use broker::{Control, LISTED_SESSIONS, MembershipChange, Question, Replaced};
 use proto::{Close, SessionId};
 
 use super::Hub;
@@ -23,6 +23,12 @@ impl Hub {
                 for (_, subscriber) in &entry.subscribers {
                     subscriber.peer.change_memberships(Memberships::Changed(change.clone()));
                 }
+            }
+            return;
+        }
+        if let Some(Replaced { sessions }) = Replaced::decode(payload) {
+            for peer in sessions.iter().flat_map(|session| self.sessions(channel, Some(session))) {
+                peer.signal(Signal::Close(Close::Replaced));
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! What a session cannot decide alone: the operations that it wants carried out, and how they end.
 
-use broker::{Publish, Published};
+use broker::{Place, Publish, Published};
 use chassis::auth::{Identity, TokenError};
 use proto::{
     Channel, Cursor, GapReason, HistoryItem, MessageId, Position, PresenceEntry, Room, Tenant, UserId,
@@ -15,12 +15,13 @@ pub(crate) enum Operation {
         purpose: Purpose,
     },
     /// Listen to the channels that every session of the user listens to: their own and everyone's, these rooms, and those
-    /// that the backend put the user into; from these places on.
+    /// that the backend put the user into; from these positions on. And take a place among the user's sessions.
     Admit {
         tenant: Tenant,
         user: PresenceEntry,
         rooms: Vec<Room>,
         since: Cursor,
+        place: Option<Place>,
     },
     /// Listen to rooms that the client did not ask for.
     Follow {
@@ -28,10 +29,11 @@ pub(crate) enum Operation {
         user: PresenceEntry,
         rooms: Vec<Room>,
     },
-    /// Look up the rooms that the backend put the user into.
-    Memberships {
+    /// Look up the rooms that the backend put the user into, and whether the session still has its place.
+    Review {
         tenant: Tenant,
         user: UserId,
+        place: Option<Place>,
     },
     /// Listen to a room, from `since` on, and be seen there as `presence`.
     Join {
@@ -89,7 +91,9 @@ pub(crate) enum Outcome {
         /// Those that the backend put its user into.
         memberships: Vec<Room>,
     },
-    Memberships(Vec<Room>),
+    Reviewed(Vec<Room>),
+    /// A newer session has its place.
+    Replaced,
     Followed {
         arrived: Vec<Arrived>,
         /// Whether these are all that were wanted.
@@ -131,7 +135,7 @@ pub(crate) enum Failure {
     /// The message id stands for another message.
     Conflict,
     /// The broker does not answer, and nobody asked.
-    MembershipsUnknown,
+    NotReviewed,
     /// Too much waits for the backend.
     OutboxFull,
     /// The broker does not answer, and a session cannot begin without it.
