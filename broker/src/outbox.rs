@@ -59,6 +59,10 @@ pub trait Outbox: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Unavailable>;
 
+    /// Appends a letter to a stream of Redis that the backend reads, under the key `<prefix>:backend:<stream>`. False, with
+    /// nothing changed, if `most` entries stand in it: whoever reads it removes what it has done with.
+    async fn relay(&self, stream: &str, most: u32, id: &LetterId, body: Bytes) -> Result<bool, Unavailable>;
+
     /// Puts a dead letter back into its channel's outbox, under the id that it had. False if there is none.
     async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable>;
 }

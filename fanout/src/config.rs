@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::call::{CALLS, Calls};
 use crate::hook::{Hooks, WEBHOOKS};
+use crate::outbox::{OUTBOX, Receivers};
 
 /// The rows of fanout's options.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -66,6 +67,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     },
     WEBHOOKS,
     CALLS,
+    OUTBOX,
 ];
 
 /// What other components' options say that matters here; absent where they are not loaded.
@@ -95,6 +97,8 @@ pub struct FanoutConfig {
     pub webhooks: Hooks,
     /// What an application's own API offers.
     pub calls: Calls,
+    /// Who gets what clients publish.
+    pub outbox: Receivers,
     /// What may be a mistake. To be logged once the log is set up.
     pub warnings: Vec<String>,
 }
@@ -111,6 +115,7 @@ impl Default for FanoutConfig {
             admin_timeout: Duration::from_secs(5),
             webhooks: Hooks::default(),
             calls: Calls::default(),
+            outbox: Receivers::default(),
             warnings: Vec::new(),
         }
     }
@@ -126,6 +131,8 @@ struct Section {
     _webhooks: Option<IgnoredAny>,
     #[serde(rename = "calls")]
     _calls: Option<IgnoredAny>,
+    #[serde(rename = "outbox")]
+    _outbox: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -205,6 +212,7 @@ impl FanoutConfig {
         });
         Ok(Self {
             warnings: warnings.into_iter().collect(),
+            outbox: Receivers::from_options(loaded)?,
             calls: Calls::from_options(loaded, &webhooks.paths().collect())?,
             webhooks,
             admin_scope,

@@ -21,6 +21,7 @@ mod intake;
 mod mapping;
 mod metrics;
 mod openapi;
+mod outbox;
 mod problem;
 mod publisher;
 mod refusal;
@@ -42,6 +43,7 @@ pub use call::Calls;
 pub use caller::Callers;
 pub use config::{FanoutConfig, OPTIONS};
 pub use hook::Hooks;
+pub use outbox::{Deliveries, Receivers};
 
 /// The HTTP API of one process.
 #[derive(Clone)]

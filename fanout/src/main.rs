@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use broker::Broker;
 use broker::redis::{RedisBroker, RedisConfig};
+use broker::{Broker, Outbox};
 use chassis::auth::{API_KEYS, AUTH, ApiKeys, AuthConfig, Keys, Rules, Verifier};
 use chassis::ops::Report;
 use chassis::options::{CHANNELS, Loaded, OF_GATEWAY, OptionsError, channels};
@@ -52,14 +52,12 @@ impl Config {
         };
         let fanout = FanoutConfig::from_options(loaded)?;
         warnings.extend(fanout.warnings.iter().cloned());
-        Ok(Self {
-            redis,
-            fanout,
-            rules: channels(loaded)?,
-            verifier: Arc::new(verifier),
-            keys: Arc::new(keys),
-            warnings,
-        })
+        let rules = channels(loaded)?;
+        if rules.fill_outboxes() && fanout.outbox.is_empty() {
+            warnings
+                .push("channels have outbox, and no table [[outbox]] says who empties it here".to_owned());
+        }
+        Ok(Self { redis, fanout, rules, verifier: Arc::new(verifier), keys: Arc::new(keys), warnings })
     }
 }
 
@@ -68,18 +66,23 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let broker = RedisBroker::connect(config.redis, process.common.node.clone());
-    let broker: Arc<dyn Broker> = Arc::new(broker.await.context("cannot use Redis (option redis)")?);
+    let broker = Arc::new(broker.await.context("cannot use Redis (option redis)")?);
+    let outbox: Arc<dyn Outbox> = Arc::clone(&broker) as Arc<dyn Outbox>;
+    let broker: Arc<dyn Broker> = broker;
     let verifier = Arc::clone(&config.verifier);
     let ended = process.lifecycle.ended();
     tokio::spawn(async move { verifier.run(ended).await });
     let callers = Callers::new(config.verifier, config.keys);
+    let receivers = config.fanout.outbox.clone();
     let fanout = Fanout::new(config.fanout, Arc::clone(&broker), callers, config.rules, &process.registry)?;
 
     let health = Arc::clone(&broker);
     let operations = process.operations()?.check("redis", move || redis(health.health().commands));
     let server = process.bind(operations)?;
+    let deliveries = receivers.start(outbox, &process.registry)?;
     process.lifecycle.serve();
     server.serve(with_problems(fanout.router()), std::future::ready(())).await;
+    deliveries.stop().await;
     broker.close().await;
     Ok(())
 }

@@ -95,6 +95,11 @@ impl ChannelRules {
         }
     }
 
+    /// Whether any channel may have an outbox.
+    pub fn fill_outboxes(&self) -> bool {
+        self.rules.iter().any(|(_, options)| options.outbox)
+    }
+
     /// The options of a channel.
     pub fn of(&self, channel: &Channel) -> &ChannelOptions {
         let fallback = match channel.kind() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{Channel, Timestamp};
 use tokio::time::Instant;
@@ -162,6 +163,10 @@ impl Outbox for MemoryBroker {
         let after = after.map(|(died, id)| (died, id.clone()));
         let later = office.dead.iter().filter(|(place, _)| after.as_ref().is_none_or(|after| *place > after));
         Ok(later.take(limit.max(1)).map(|(_, dead)| dead.clone()).collect())
+    }
+
+    async fn relay(&self, _: &str, _: u32, _: &LetterId, _: Bytes) -> Result<bool, Unavailable> {
+        Err(Unavailable("a stream needs a Redis".to_owned()))
     }
 
     async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable> {

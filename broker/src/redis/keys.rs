@@ -90,6 +90,11 @@ impl Keys {
         slot(channel.as_str().as_bytes()) % PARTS
     }
 
+    /// A stream that the backend reads, with the fields `id` and `body`.
+    pub(super) fn relayed(&self, stream: &str) -> String {
+        [&self.prefix, ":backend:", stream].concat()
+    }
+
     /// The dead letters: a hash of records by id, and a sorted set `<when>/<id>`, all with the same score.
     pub(super) fn dead(&self) -> [String; 2] {
         ["letters", "order"].map(|what| format!("{}:outbox:{{dead}}:{what}", self.prefix))

@@ -33,6 +33,7 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!(
 static KEEP: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/keep.lua")));
 static BURY: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/bury_letter.lua")));
 static DEAD: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/dead_letters.lua")));
+static RELAY: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/relay.lua")));
 static EXHUME: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/exhume.lua")));
 
 /// How many parts the index has: enough that no server of a cluster has all of it, few enough to ask all of them often.
@@ -248,6 +249,14 @@ impl Outbox for RedisBroker {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Unavailable> {
         self.outboxes.dead(after, limit).await
+    }
+
+    async fn relay(&self, stream: &str, most: u32, id: &LetterId, body: Bytes) -> Result<bool, Unavailable> {
+        let arguments: [Value; 3] = [most.to_string().into(), id.as_str().into(), Value::Bytes(body)];
+        let keys = [self.outboxes.keys.relayed(stream)];
+        let commands = &self.outboxes.commands;
+        let added: u64 = commands.script(Repeat::Harmless, &RELAY, &keys, |_| arguments.to_vec()).await?;
+        Ok(added != 0)
     }
 
     async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable> {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use broker::Broker;
 use broker::memory::{MemoryBroker, Store};
 use broker::redis::RedisBroker;
+use broker::{Broker, Outbox};
 use chassis::auth::{API_KEYS, AUTH};
 use chassis::options::CHANNELS;
 use chassis::process::{self, Process, Program};
@@ -35,11 +35,12 @@ fn main() -> ExitCode {
 
 async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let node = process.common.node.clone();
-    let broker: Arc<dyn Broker> = match config.redis {
-        Some(redis) => Arc::new(
-            RedisBroker::connect(redis, node.clone()).await.context("cannot use Redis (option redis)")?,
-        ),
-        None => Arc::new(MemoryBroker::new(&Store::new(), node.clone())),
+    let (broker, outbox): (Arc<dyn Broker>, Arc<dyn Outbox>) = match config.redis {
+        Some(redis) => {
+            let broker = RedisBroker::connect(redis, node.clone()).await;
+            both(broker.context("cannot use Redis (option redis)")?)
+        }
+        None => both(MemoryBroker::new(&Store::new(), node.clone())),
     };
     let fetched = Arc::clone(&config.verifier);
     let ended = process.lifecycle.ended();
@@ -52,6 +53,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let gateway =
         Gateway::new(config.gateway, &node, Arc::clone(&broker), verifier, channels, &process.registry)?;
     let callers = Callers::new(config.verifier, config.keys);
+    let receivers = config.fanout.outbox.clone();
     let fanout =
         Fanout::new(config.fanout, Arc::clone(&broker), callers, config.channels, &process.registry)?;
 
@@ -68,11 +70,19 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
         }
     }
     tracing::info!(address = %server.address(), node = node.as_str(), "standalone listens");
+    let deliveries = receivers.start(outbox, &process.registry)?;
     process.lifecycle.serve();
 
     let lifecycle = process.lifecycle.clone();
     let drained = async { gateway.drain(lifecycle.draining().await).await };
     server.serve(router, drained).await;
+    deliveries.stop().await;
     broker.close().await;
     Ok(())
+}
+
+/// One broker in its two roles.
+fn both<B: Broker + Outbox>(broker: B) -> (Arc<dyn Broker>, Arc<dyn Outbox>) {
+    let broker = Arc::new(broker);
+    (Arc::clone(&broker) as Arc<dyn Broker>, broker)
 }

@@ -54,6 +54,29 @@ pub(crate) enum Asked {
     Skipped,
 }
 
+/// What calls `url`, which must be in `range`, and nothing else; an answer may take `timeout`.
+pub(crate) fn caller(url: &str, timeout: Duration, range: Range) -> Result<(Url, Client), AddressError> {
+    let url = Url::parse(url).map_err(|_| AddressError::Address)?;
+    let plain =
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    let host = url.host_str().filter(|_| plain).ok_or(AddressError::Address)?;
+    // The resolver never sees an address that is written as numbers.
+    let numbers = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if numbers.is_ok_and(|address| !range.has(address)) {
+        return Err(AddressError::OutOfRange);
+    }
+    let client = Client::builder()
+        // A redirection or a proxy would call whom they like.
+        .redirect(Policy::none())
+        .no_proxy()
+        .dns_resolver(Resolver(range))
+        .timeout(timeout)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| AddressError::Client(error.to_string()))?;
+    Ok((url, client))
+}
+
 impl Enricher {
     /// Asks `url`, which must be in `range`; an answer may take `timeout`.
     pub(crate) fn new(
@@ -62,24 +85,7 @@ impl Enricher {
         timeout: Duration,
         range: Range,
     ) -> Result<Self, AddressError> {
-        let url = Url::parse(url).map_err(|_| AddressError::Address)?;
-        let plain =
-            matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
-        let host = url.host_str().filter(|_| plain).ok_or(AddressError::Address)?;
-        // The resolver never sees an address that is written as numbers.
-        let numbers = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if numbers.is_ok_and(|address| !range.has(address)) {
-            return Err(AddressError::OutOfRange);
-        }
-        let client = Client::builder()
-            // A redirection or a proxy would call whom they like.
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Resolver(range))
-            .timeout(timeout)
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| AddressError::Client(error.to_string()))?;
+        let (url, client) = caller(url, timeout, range)?;
         Ok(Self { url, client, token, breaker: Mutex::new(Breaker::new()) })
     }
 

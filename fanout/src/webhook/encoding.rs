@@ -24,7 +24,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// The bytes that a text stands for.
-    pub(super) fn decode(self, text: &str) -> Option<Vec<u8>> {
+    pub(crate) fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Hex => from_hex(text),
             Self::Base64 => BASE64.decode(text).ok(),

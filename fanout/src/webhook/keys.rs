@@ -35,8 +35,13 @@ impl<K> Rotation<K> {
         Self { current, previous }
     }
 
+    /// Both, the current one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &K> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
     /// Makes a key of another kind of each.
-    pub(super) fn try_map<T, E>(&self, mut make: impl FnMut(&K) -> Result<T, E>) -> Result<Rotation<T>, E> {
+    pub(crate) fn try_map<T, E>(&self, mut make: impl FnMut(&K) -> Result<T, E>) -> Result<Rotation<T>, E> {
         let current = make(&self.current)?;
         Ok(Rotation { current, previous: self.previous.as_ref().map(make).transpose()? })
     }

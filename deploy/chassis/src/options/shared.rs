@@ -14,6 +14,7 @@ pub const OF_FANOUT: &[OptionSpec] = &[
     passed_over("fanout"),
     passed_over("webhooks"),
     passed_over("calls"),
+    passed_over("outbox"),
     passed_over("api_keys"),
 ];
 

@@ -65,6 +65,7 @@ export class World {
     return World.#of(options, async (world, start) => {
       world.redis = await Redis.start();
       world.startNode = () => start('gateway', world.redis);
+      world.startFanout = () => start('fanout', world.redis);
       [world.fanout, ...world.nodes] = await Promise.all([
         start('fanout', world.redis),
         world.startNode(),

@@ -1,0 +1,120 @@
+// What clients send reaches the backend: at least once, in the order of each room, signed, whatever was down meanwhile.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Backend } from './support/backend.js';
+import { Client } from './support/client.js';
+import { eventually } from './support/poll.js';
+import { WORLDS, World } from './support/world.js';
+
+const numbers = (count) => Array.from({ length: count }, (_, n) => n);
+
+for (const [name, start] of WORLDS) {
+  describe(`with ${name}`, () => {
+    it('a backend that was down has every message afterwards, in the order of each room', async (t) => {
+      const backend = await Backend.create();
+      t.after(() => backend.stop());
+      const world = await start({ environment: await backend.environment() });
+      t.after(() => world.stop());
+      const rooms = ['a', 'b', 'c'];
+      const clients = await Promise.all(world.nodes.map((node, n) => node.connect(`user-${n}`)));
+      for (const client of clients) for (const room of rooms) await client.join(room);
+      const say = async (room, data, n) => {
+        const answer = await clients[n % 2].ask({ type: 'publish', room, event: 'chat', data, messageId: `${room}-${data}` });
+        assert.equal(answer.type, 'published', JSON.stringify(answer));
+      };
+      for (const n of numbers(20)) for (const room of rooms) await say(room, n, n);
+      await world.publish({ room: 'a' }, 'from the backend itself');
+      await clients[0].ask({ type: 'publish', room: 'a', event: 'typing', data: 'typing', ephemeral: true });
+      const again = await clients[1].ask({ type: 'publish', room: 'a', event: 'chat', data: 19, messageId: 'a-19' });
+      assert.equal(again.duplicate, true);
+
+      await backend.start();
+      const everything = Object.fromEntries(rooms.map((room) => [`room:${room}`, numbers(20)]));
+      await eventually('the backend has everything', () => Object.values(backend.told).flat().length >= 60);
+      assert.deepEqual(backend.told, everything);
+      const { id, path, body } = backend.received[0];
+      assert.match(id, /^msg_[0-9a-f]{16}-\d+-[0-9a-f]{16}$/);
+      const { type, timestamp, data } = body;
+      assert.deepEqual([path, type], ['/hook', 'message.published']);
+      assert.ok(Math.abs(Date.parse(timestamp) - Date.now()) < 120_000, timestamp);
+      assert.match(data.position, /^v1\./);
+      assert.deepEqual([data.tenant, data.event, data.from.name], ['default', 'chat', data.from.user.toUpperCase()]);
+      assert.ok(backend.received.every((entry) => !entry.error), 'every signature is good');
+
+      // And what comes now comes at once.
+      await say('a', 'now', 0);
+      await eventually('it came', () => backend.told['room:a'].at(-1) === 'now');
+    });
+  });
+}
+
+// Publishes message after message in its room, each until it is confirmed, whichever node that takes.
+async function insist(world, room, count, confirmed) {
+  let client;
+  const publish = async (data) => {
+    if (!client) {
+      const nodes = world.nodes.filter((node) => !node.process.ended);
+      client = await Client.as(`user-${room}`, nodes[Math.floor(Math.random() * nodes.length)].socket);
+      await client.join(room);
+    }
+    const answer = await client.ask({ type: 'publish', room, event: 'chat', data, messageId: `${room}-${data}` });
+    if (answer.type !== 'published') throw new Error(JSON.stringify(answer));
+    return true;
+  };
+  for (const n of numbers(count)) {
+    await eventually(`${room} says ${n}`, async () => {
+      try {
+        return await publish(n);
+      } catch (error) {
+        client?.terminate();
+        client = undefined;
+        throw error;
+      }
+    }, 60_000);
+    confirmed.count += 1;
+  }
+  client.terminate();
+}
+
+describe('outbox', () => {
+  it('nothing confirmed is lost when fanouts, gateways and the backend are killed', async (t) => {
+    const backend = await Backend.create();
+    t.after(() => backend.stop());
+    const world = await World.cluster({ environment: await backend.environment() });
+    t.after(() => world.stop());
+    await backend.start();
+    const fanouts = [world.fanout, await world.startFanout()];
+    const [rooms, each] = [['a', 'b', 'c', 'd'], Number(process.env.OUTBOX_MESSAGES ?? 250)];
+    const confirmed = { count: 0 };
+    let done = false;
+    const publishing = Promise.all(rooms.map((room) => insist(world, room, each, confirmed))).finally(() => (done = true));
+
+    // Kills one after the other, each time after some more messages.
+    const kills = { fanout: 0, gateway: 0, backend: 0 };
+    const moments = numbers(9).map((n) => Math.floor(((n + 1) * rooms.length * each) / 11));
+    for (const [turn, moment] of moments.entries()) {
+      await eventually(`${moment} messages`, () => done || confirmed.count >= moment, 60_000);
+      const what = Object.keys(kills)[turn % 3];
+      kills[what] += 1;
+      if (what === 'backend') {
+        await backend.kill();
+        await backend.start();
+      } else if (what === 'fanout') {
+        await fanouts[turn % 2].process.kill();
+        fanouts[turn % 2] = await world.startFanout();
+      } else {
+        await world.nodes[turn % 2].process.kill();
+        world.nodes[turn % 2] = await world.startNode();
+      }
+    }
+    await publishing;
+    const total = rooms.length * each;
+    assert.equal(confirmed.count, total);
+    await eventually('the backend has everything', () => Object.values(backend.told).flat().length >= total, 60_000);
+    for (const room of rooms) assert.deepEqual(backend.told[`room:${room}`], numbers(each), `the order of ${room}`);
+    assert.ok(backend.received.every((entry) => !entry.error));
+    const repeated = backend.received.length - total;
+    t.diagnostic(`${total} confirmed, 0 lost, ${repeated} delivered again; killed: ${JSON.stringify(kills)}`);
+  });
+});
