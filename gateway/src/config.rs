@@ -56,6 +56,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "How many requests a second a client may send; twice as many at once.",
     },
     OptionSpec {
+        key: "gateway.user_rate",
+        kind: Kind::Integer,
+        default: "0",
+        help: "How many requests a second all clients of a user may send that are connected to one node; twice as many at once. \
+               0: any number.",
+    },
+    OptionSpec {
         key: "gateway.max_rooms",
         kind: Kind::Integer,
         default: "128",
@@ -126,6 +133,7 @@ struct Written {
     heartbeat: HumanDuration,
     pong_timeout: HumanDuration,
     rate: u32,
+    user_rate: u32,
     max_rooms: usize,
     max_frame: ByteSize,
     queue_size: ByteSize,
@@ -162,6 +170,7 @@ impl GatewayConfig {
             heartbeat: written.heartbeat.0,
             pong_timeout: written.pong_timeout.0,
             rate: written.rate,
+            user_rate: written.user_rate,
             max_rooms: written.max_rooms,
             max_message: written.max_frame.as_usize(),
             queue_bytes: written.queue_size.as_usize(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use broker::{Place, Unavailable};
 use chassis::listener::ConnectionGuard;
-use proto::{Close, ErrorCode, Invalid, Request};
+use proto::{Close, ErrorCode, Invalid, Kind, Request, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::endpoint::Endpoint;
@@ -17,6 +17,7 @@ use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
 use crate::peer::{Memberships, NEVER, Peer, Signal};
+use crate::rate::SharedRate;
 use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
 use crate::timers::Timers;
 
@@ -75,6 +76,9 @@ pub(crate) struct Connection<T> {
     timers: Timers,
     /// Its place among the sessions of its user, to be given up.
     place: Option<Box<Place>>,
+    /// How much its user may send, over all sessions on this node; once it sends.
+    shared_rate: Option<Arc<SharedRate>>,
+    had_invalid: bool,
     /// Why the connection ends.
     closing: Option<Close>,
     /// Its place among the connections that the process may hold.
@@ -118,6 +122,8 @@ impl<T: Transport> Connection<T> {
             followings: Followings::new(),
             timers: Timers::new(),
             place: None,
+            shared_rate: None,
+            had_invalid: false,
             closing: None,
             _guard: guard,
         }
@@ -155,11 +161,11 @@ impl<T: Transport> Connection<T> {
     /// The connection is over, for whatever reason.
     pub(crate) fn end(&mut self) {
         self.node.metrics.count_close(self.closing, self.peer.outbound.written());
-        tracing::debug!(
-            session = self.session.id().as_str(),
-            reason = self.closing.map_or("gone", Close::label),
-            "connection closed"
-        );
+        let (session, reason) = (self.session.id().as_str(), self.closing.map_or("gone", Close::label));
+        match self.peer.user() {
+            Some(user) => tracing::info!(session, user = user.as_str(), reason, "disconnected"),
+            None => tracing::debug!(session, reason, "disconnected"),
+        }
         if let Some(place) = self.place.take() {
             tokio::spawn(give_up(Arc::clone(&self.node), place));
         }
@@ -259,6 +265,9 @@ impl<T: Transport> Connection<T> {
         if let Outcome::Verified(Purpose::Authenticate, Ok(identity)) = &outcome {
             self.peer.set_user(&identity.user);
         }
+        if let (Outcome::Admitted { .. }, Some(user)) = (&outcome, self.peer.user()) {
+            tracing::info!(session = self.session.id().as_str(), user = user.as_str(), "connected");
+        }
         self.session.finished(outcome, metrics::now());
         // The answer to a join stands before what it brings.
         self.carry_out();
@@ -275,14 +284,8 @@ impl<T: Transport> Connection<T> {
         match incoming {
             Incoming::Gone => return Err(Over),
             _ if self.closing.is_some() => {}
-            Incoming::Text(text) => {
-                self.node.metrics.messages_received.inc();
-                self.session.request(self.terms.endpoint.decode(&text), metrics::now());
-            }
-            Incoming::Request(request) => {
-                self.node.metrics.messages_received.inc();
-                self.session.request(request, metrics::now());
-            }
+            Incoming::Text(text) => self.request(self.terms.endpoint.decode(&text)),
+            Incoming::Request(request) => self.request(request),
             Incoming::Violation(close) => self.session.close(close, None),
             Incoming::Goodbye => {
                 self.closing = Some(Close::Normal);
@@ -292,6 +295,40 @@ impl<T: Transport> Connection<T> {
             Incoming::SignOfLife => {}
         }
         Ok(())
+    }
+
+    fn request(&mut self, request: Result<Request, Invalid>) {
+        self.node.metrics.messages_received.inc();
+        if let Err(Invalid { code, message, .. }) = &request {
+            self.note_invalid(*code, message);
+        }
+        let now = metrics::now();
+        let user_may = self.user_may(now);
+        self.session.request(request, user_may, now);
+    }
+
+    /// Notes a frame that was not understood, without what is in it, and at a level that is seen just once a connection.
+    fn note_invalid(&mut self, code: ErrorCode, problem: &str) {
+        let (session, code) = (self.session.id().as_str(), code.as_str());
+        if std::mem::replace(&mut self.had_invalid, true) {
+            tracing::debug!(session, code, problem, "another frame was not understood");
+        } else {
+            tracing::info!(session, code, problem, "a frame was not understood");
+        }
+    }
+
+    /// Whether all sessions of the user together are within their rate.
+    fn user_may(&mut self, now: Timestamp) -> bool {
+        let rate = self.terms.endpoint.user_rate;
+        if rate == 0 {
+            return true;
+        }
+        if self.shared_rate.is_none() {
+            // Whoever has none of their own yet has no user either.
+            let own = self.followings.of_kind(Kind::User);
+            self.shared_rate = own.map(|channel| self.node.rates.of(channel, rate, now));
+        }
+        self.shared_rate.as_ref().is_none_or(|shared| shared.take(rate, now))
     }
 
     /// Carries out what the session wants.

@@ -99,6 +99,8 @@ pub struct Endpoint {
     pub text_ping: bool,
     /// How many requests a second a client may send; twice as many at once.
     pub rate: u32,
+    /// How many a user may send with all sessions on one node. 0: any number.
+    pub user_rate: u32,
     /// How many rooms a session may be in.
     pub max_rooms: usize,
     /// The largest message a client may send, in bytes.
@@ -125,6 +127,7 @@ impl Default for Endpoint {
             pong_timeout: Duration::from_secs(45),
             text_ping: false,
             rate: 100,
+            user_rate: 0,
             max_rooms: 128,
             max_message: 64 * 1024,
             queue_bytes: 256 * 1024,

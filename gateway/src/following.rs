@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker::{Entry, History, HistoryQuery, Unavailable};
-use proto::{Channel, GapReason, Outgoing, Position, Publication, UserId};
+use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, UserId};
 use tokio::time;
 
 use crate::endpoint::Endpoint;
@@ -126,6 +126,11 @@ impl Followings {
     pub(crate) fn remove(&mut self, channel: &Channel) -> Option<Following> {
         let at = self.all.iter().position(|following| following.attachment.channel() == channel)?;
         Some(self.all.swap_remove(at))
+    }
+
+    /// A channel of this sort that it follows.
+    pub(crate) fn of_kind(&self, kind: Kind) -> Option<&Channel> {
+        self.all.iter().map(Following::channel).find(|channel| channel.kind() == kind)
     }
 
     /// Follows nothing any more.

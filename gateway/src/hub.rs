@@ -164,6 +164,12 @@ impl Hub {
         all
     }
 
+    /// How many users have a session here.
+    pub(crate) fn users(&self) -> usize {
+        let is_there = |entry: &&Entry| entry.channel.kind() == Kind::User && !entry.subscribers.is_empty();
+        self.shards.iter().map(|shard| shard.lock().values().filter(is_there).count()).sum()
+    }
+
     /// The top of a channel's stream, read when its follower stood at `asked`.
     pub(crate) fn audit(&self, channel: &Channel, asked: Position, top: Position) {
         if let Some(entry) = self.shard(channel.as_str()).get_mut(channel) {

@@ -48,7 +48,7 @@ use axum::extract::{Request, State};
 use axum::routing::get;
 use broker::Broker;
 use chassis::auth::Verifier;
-use chassis::ops::Report;
+use chassis::ops::{Operations, Report};
 use prometheus::Registry;
 use proto::{ChannelRules, NodeId};
 use tokio::sync::mpsc;
@@ -122,6 +122,7 @@ impl Gateway {
             pulse: Arc::clone(&pulse),
             verifier,
             drain: Drain::default(),
+            rates: Arc::default(),
             metrics,
         });
         let channels = Arc::new(channels);
@@ -169,6 +170,21 @@ impl Gateway {
             };
             router.route(&endpoint.path, served.with_state(door.clone()))
         })
+    }
+
+    /// What `/health` and `/status` tell of this node's clients.
+    pub fn tell(&self, operations: Operations) -> Operations {
+        let [connections, health, clients, users] = [(); 4].map(|()| Arc::clone(&self.node));
+        let (started, since) = (Instant::now(), Instant::now());
+        operations
+            .sign("uptime", move || started.elapsed().as_secs_f64().into())
+            .sign("connections", move || connections.metrics.connections.get().into())
+            .sign("redis", move || {
+                if health.broker.health().is_ok() { "connected" } else { "disconnected" }.into()
+            })
+            .detail("uptime", move || since.elapsed().as_secs_f64().into())
+            .detail("connectedClients", move || clients.metrics.connections.get().into())
+            .detail("uniqueUsers", move || users.hub.users().into())
     }
 
     /// How many clients are connected.

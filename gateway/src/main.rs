@@ -61,7 +61,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let gateway = Gateway::new(gateway, &node, Arc::clone(&broker), verifier, channels, &process.registry)?;
 
     let seen = Arc::clone(&broker);
-    let operations = process.operations()?.check("redis", move || broker_report(seen.health()));
+    let operations = gateway.tell(process.operations()?).check("redis", move || broker_report(seen.health()));
     let server = process.bind(operations)?;
     tracing::info!(address = %server.address(), node = node.as_str(), "gateway listens");
     process.lifecycle.serve();

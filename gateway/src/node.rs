@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::metrics::{self, Metrics};
 use crate::presence::PresenceBook;
 use crate::pulse::Pulse;
+use crate::rate::Rates;
 
 /// See the module's documentation.
 pub(crate) struct Node {
@@ -19,6 +20,7 @@ pub(crate) struct Node {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) drain: Drain,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) metrics: Metrics,
 }
 

@@ -113,6 +113,11 @@ impl Peer {
         self.user.get_or_init(|| user.clone());
     }
 
+    /// Who it is, once that is known.
+    pub(crate) fn user(&self) -> Option<&UserId> {
+        self.user.get()
+    }
+
     /// Whether it is among those whom a publication is meant for.
     pub(crate) fn is_for(&self, audience: Audience, publication: &Publication) -> bool {
         let from = publication.from.as_ref();

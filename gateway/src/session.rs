@@ -185,19 +185,21 @@ impl Session {
         self.send(frame);
     }
 
-    /// The client asks for something.
-    pub(crate) fn request(&mut self, request: Result<Request, Invalid>, now: Timestamp) {
-        let Request { id, command } = match request {
-            Ok(request) => request,
-            Err(invalid) => {
-                self.pending = Pending { id: invalid.id, about: None };
-                return self.error(invalid.code, &invalid.message);
-            }
+    /// The client asks for something. `user_may` tells whether its user has not sent too much with other sessions.
+    pub(crate) fn request(&mut self, request: Result<Request, Invalid>, user_may: bool, now: Timestamp) {
+        let (pending, request) = match request {
+            Ok(Request { id, command }) => (Pending { id, about: Some(command.about()) }, Ok(command)),
+            Err(invalid) => (Pending { id: invalid.id, about: None }, Err((invalid.code, invalid.message))),
         };
-        self.pending = Pending { id, about: Some(command.about()) };
-        if !self.bucket.take(self.terms.endpoint.rate, now) {
+        self.pending = pending;
+        // What cannot be understood counts as well.
+        if !self.bucket.take(self.terms.endpoint.rate, now) || !user_may {
             return self.error(ErrorCode::RateLimited, "too many requests; slow down");
         }
+        let command = match request {
+            Ok(command) => command,
+            Err((code, message)) => return self.error(code, &message),
+        };
         if let Err((code, message)) = self.command(command, now) {
             self.error(code, message);
         }

@@ -81,6 +81,7 @@ pub struct Operations {
     checks: BTreeMap<&'static str, Check>,
     conditions: BTreeMap<&'static str, Condition>,
     details: BTreeMap<&'static str, Detail>,
+    signs: BTreeMap<&'static str, Detail>,
 }
 
 impl Operations {
@@ -109,6 +110,7 @@ impl Operations {
             checks: BTreeMap::new(),
             conditions: BTreeMap::new(),
             details: BTreeMap::new(),
+            signs: BTreeMap::new(),
         })
     }
 
@@ -139,6 +141,13 @@ impl Operations {
     #[must_use]
     pub fn detail(mut self, field: &'static str, value: impl Fn() -> Value + Send + Sync + 'static) -> Self {
         self.details.insert(field, Box::new(value));
+        self
+    }
+
+    /// Adds a field to `/health`, which does not change how the process is. Must hold no secret.
+    #[must_use]
+    pub fn sign(mut self, field: &'static str, value: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+        self.signs.insert(field, Box::new(value));
         self
     }
 
@@ -175,7 +184,12 @@ impl Operations {
             Health::Ok | Health::Degraded => StatusCode::OK,
             Health::Down => StatusCode::SERVICE_UNAVAILABLE,
         };
-        answer(code, json!({ "status": status, "components": components }))
+        let mut fields =
+            self.signs.iter().map(|(field, value)| ((*field).to_owned(), value())).collect::<Map<_, _>>();
+        // After the signs, so that none of them can take the place of these.
+        fields.insert("status".to_owned(), json!(status));
+        fields.insert("components".to_owned(), json!(components));
+        answer(code, Value::Object(fields))
     }
 
     fn status(&self) -> Response {
@@ -294,6 +308,13 @@ mod tests {
         );
         assert_eq!(ask(&router, "/readyz").await.0, 200);
         assert_eq!(ask(&router, "/livez").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn health_carries_signs_that_change_nothing() {
+        let router = operations(&Lifecycle::new()).sign("connections", || json!(3)).router();
+        let health = json!({ "status": "ok", "components": {}, "connections": 3 });
+        assert_eq!(ask(&router, "/health").await, (200, health));
     }
 
     #[tokio::test]

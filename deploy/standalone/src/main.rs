@@ -58,7 +58,8 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
         Fanout::new(config.fanout, Arc::clone(&broker), callers, config.channels, &process.registry)?;
 
     let seen = Arc::clone(&broker);
-    let operations = process.operations()?.check("broker", move || broker_report(seen.health()));
+    let operations =
+        gateway.tell(process.operations()?).check("broker", move || broker_report(seen.health()));
     let server = process.bind(operations)?;
     let mut router = Router::new().merge(gateway.router()).merge(fanout.router());
     if let Some(minter) = config.development {

@@ -39,7 +39,7 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
                itself: names with placeholders such as `org:${claims.organizationId}`), `max_sessions` (of a \
                user at this path: with one more the oldest, on whichever node, is closed with 4501), `text_ping` (whether clients are also asked \
-               for a sign of life by a frame), and `origins`, `auth_timeout`, `heartbeat`, `pong_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag` and `rate` where they are not those of `gateway`.",
+               for a sign of life by a frame), and `origins`, `auth_timeout`, `heartbeat`, `pong_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag`, `rate` and `user_rate` where they are not those of `gateway`.",
     },
     OptionSpec {
         key: "vocabularies",
@@ -89,6 +89,7 @@ struct Table {
     queue_size: Option<ByteSize>,
     max_lag: Option<HumanDuration>,
     rate: Option<u32>,
+    user_rate: Option<u32>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -198,6 +199,7 @@ impl Table {
             pong_timeout: self.pong_timeout.map_or(default.pong_timeout, |written| written.0),
             text_ping: self.text_ping,
             rate: self.rate.unwrap_or(default.rate),
+            user_rate: self.user_rate.unwrap_or(default.user_rate),
             max_rooms: self.max_rooms.unwrap_or(default.max_rooms),
             max_message: self.max_frame.map_or(default.max_message, ByteSize::as_usize),
             queue_bytes: self.queue_size.map_or(default.queue_bytes, ByteSize::as_usize),

@@ -72,7 +72,7 @@ fn effects(session: &mut Session) -> Vec<String> {
 }
 
 fn ask(session: &mut Session, command: Command) -> Vec<String> {
-    session.request(Ok(Request { id: None, command }), NOW);
+    session.request(Ok(Request { id: None, command }), true, NOW);
     effects(session)
 }
 
@@ -179,7 +179,7 @@ fn what_a_room_keeps_is_what_is_published_with() {
             message_id: Some(MessageId::new("m").unwrap()),
             ephemeral,
         };
-        session.request(Ok(Request { id: None, command }), NOW);
+        session.request(Ok(Request { id: None, command }), true, NOW);
         let Some(Effect::Start(Operation::Publish { publish, .. })) = session.poll() else {
             panic!("no publish")
         };
@@ -188,4 +188,21 @@ fn what_a_room_keeps_is_what_is_published_with() {
         assert_eq!(publish.publication.from.unwrap().user, UserId::new("ann").unwrap());
         assert!(publish.idempotency.is_some());
     }
+}
+
+#[test]
+fn what_is_not_understood_counts_and_so_does_what_the_user_sends_elsewhere() {
+    let mut session = admitted();
+    let ping = |session: &mut Session, user_may| {
+        session.request(Ok(Request { id: None, command: Command::Ping }), user_may, NOW);
+        effects(session)
+    };
+    assert_eq!(ping(&mut session, false), ["error rate_limited"]);
+    assert_eq!(ping(&mut session, true), ["pong"]);
+    let rubbish = || Invalid { id: None, code: ErrorCode::InvalidMessage, message: String::new() };
+    while {
+        session.request(Err(rubbish()), true, NOW);
+        effects(&mut session) == ["error invalid_message"]
+    } {}
+    assert_eq!(ping(&mut session, true), ["error rate_limited"]);
 }
