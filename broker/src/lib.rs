@@ -9,6 +9,7 @@
 pub mod chaos;
 mod control;
 mod history;
+mod kept;
 mod membership;
 pub mod memory;
 mod outbox;
@@ -26,6 +27,7 @@ use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
 pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
 pub use history::{Continuity, Entry, History, HistoryQuery};
+pub use kept::KeptKey;
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
 pub use outbox::{
     Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, LetterIdError, Outbox, Waiting,
@@ -139,6 +141,18 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Gives a place up.
     async fn waive(&self, place: &Place) -> Result<(), Unavailable>;
+
+    /// Keeps something small for `life`, in place of what was kept under the key before.
+    async fn keep(&self, key: &KeptKey, value: Bytes, life: Duration) -> Result<(), Unavailable>;
+
+    /// What is kept under a key.
+    async fn kept(&self, key: &KeptKey) -> Result<Option<Bytes>, Unavailable>;
+
+    /// Keeps these for `life` from now on; tells of each whether it is there.
+    async fn prolong(&self, keys: &[KeptKey], life: Duration) -> Result<Vec<bool>, Unavailable>;
+
+    /// Keeps it no more.
+    async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable>;
 
     /// How the broker is, from what it last saw; costs nothing.
     fn health(&self) -> Health;

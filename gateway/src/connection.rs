@@ -12,7 +12,7 @@ use proto::{Close, ErrorCode, Invalid, Kind, Request, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::endpoint::Endpoint;
-use crate::errand::{self, Done};
+use crate::errand::{self, Arrival, Done};
 use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
@@ -160,6 +160,7 @@ impl<T: Transport> Connection<T> {
 
     /// The connection is over, for whatever reason.
     pub(crate) fn end(&mut self) {
+        self.node.keeper.end(&self.peer, self.closing);
         self.node.metrics.count_close(self.closing, self.peer.outbound.written());
         let (session, reason) = (self.session.id().as_str(), self.closing.map_or("gone", Close::label));
         match self.peer.user() {
@@ -268,15 +269,26 @@ impl<T: Transport> Connection<T> {
         if let (Outcome::Admitted { .. }, Some(user)) = (&outcome, self.peer.user()) {
             tracing::info!(session = self.session.id().as_str(), user = user.as_str(), "connected");
         }
-        self.session.finished(outcome, metrics::now());
-        // The answer to a join stands before what it brings.
-        self.carry_out();
+        // The answer to a join stands before what it brings; but a client that comes back gets what it missed first.
+        let is_back = matches!(&outcome, Outcome::Admitted { resumed: Some(_), .. });
+        if is_back {
+            self.arrive(arrivals);
+            self.session.finished(outcome, metrics::now());
+            self.carry_out();
+        } else {
+            self.session.finished(outcome, metrics::now());
+            self.carry_out();
+            self.arrive(arrivals);
+        }
+        self.follow_memberships();
+    }
+
+    fn arrive(&mut self, arrivals: Vec<Arrival>) {
         if self.closing.is_none() {
             for arrival in arrivals {
                 self.followings.add(arrival, &self.terms.endpoint, &self.peer);
             }
         }
-        self.follow_memberships();
     }
 
     fn incoming(&mut self, incoming: Incoming) -> Result<(), Over> {
@@ -335,9 +347,12 @@ impl<T: Transport> Connection<T> {
     fn carry_out(&mut self) {
         while let Some(effect) = self.session.poll() {
             match effect {
-                Effect::Send(frame) => self.peer.outbound.push_control(frame),
+                Effect::Send(frame) => self.peer.tell(frame, None),
                 Effect::Start(operation) => self.start(operation),
-                Effect::Leave(channel) => _ = self.followings.remove(&channel),
+                Effect::Leave(channel) => {
+                    self.followings.remove(&channel);
+                    self.node.keeper.leave(&self.peer, &channel);
+                }
                 Effect::Set(timer, after) => self.set(timer, after),
                 Effect::Accept => self.transport.accept(&self.peer),
                 Effect::Refuse(code, message) => {

@@ -89,6 +89,8 @@ pub struct Endpoint {
     pub admission: Admission,
     /// How many sessions a user may have here at a time; with one more the oldest is closed. 0: any number.
     pub max_sessions: u32,
+    /// How long a client of Socket.IO may stay away and still miss nothing; `None` if it cannot come back to its session.
+    pub recovery: Option<Duration>,
     /// With which ending a client without a good token is refused.
     pub refusal: Refusal,
     /// How often a client is asked for a sign of life, to within five seconds.
@@ -122,6 +124,7 @@ impl Default for Endpoint {
             auth_timeout: Duration::from_secs(10),
             admission: Admission::default(),
             max_sessions: 0,
+            recovery: None,
             refusal: Refusal::ByReason,
             heartbeat: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(45),
@@ -146,7 +149,14 @@ impl Endpoint {
     pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
         let text = self.framing.encode(outgoing, id, metrics::now())?;
         Some(match self.protocol {
-            Protocol::WebSocket | Protocol::SocketIo => ws_frame::text(&text),
+            Protocol::WebSocket => ws_frame::text(&text),
+            // Whoever sends an event to a client says at its end where that client stands.
+            Protocol::SocketIo => match text.strip_suffix(']') {
+                Some(begin) if self.recovery.is_some() && text.starts_with("42") => {
+                    ws_frame::begin_of_text(begin)
+                }
+                _ => ws_frame::text(&text),
+            },
             Protocol::ServerSentEvents => event_stream::event(outgoing, &text),
         })
     }

@@ -6,16 +6,18 @@ use std::time::Duration;
 use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
-    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
-    Tenant, UserId,
+    Channel, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room, SessionId, Tenant,
+    UserId,
 };
 use tokio::time::timeout;
 
 use crate::following::{Following, PAGE};
 use crate::hub::Attachment;
 use crate::node::Node;
-use crate::peer::Peer;
-use crate::session::{Arrived, Failure, LISTED_USERS, Operation, Outcome, Terms};
+use crate::peer::{Peer, new_session_id};
+use crate::session::{Arrived, Failure, Keep, LISTED_USERS, Operation, Outcome, Resumed, Terms};
+use crate::standing::Standing;
+use crate::takeover::Takeover;
 
 /// How long a client waits before it is told that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,19 +55,24 @@ pub(crate) async fn run(
         Operation::Verify { token, purpose } => {
             Outcome::Verified(purpose, node.identify(&token).await.map(Box::new))
         }
-        Operation::Admit { tenant, user, rooms, since, place } => {
-            let seats = Seats { node: &node, channels: &terms.channels, tenant, user, since };
-            return seats.admit(&peer, rooms, place).await;
+        Operation::Admit { tenant, user, rooms, since, place, keep } => {
+            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since };
+            return seats.admit_kept(rooms, place, keep).await;
         }
+        Operation::Recall { key } => match node.keeper.recall(&key).await {
+            Ok(record) => Outcome::Recalled(record.map(Box::new)),
+            Err(Unavailable(_)) => Outcome::Failed(Failure::NotAdmitted),
+        },
         Operation::Follow { tenant, user, rooms } => {
             let since = Cursor::default();
-            return Seats { node: &node, channels: &terms.channels, tenant, user, since }.follow(rooms).await;
+            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since };
+            return seats.follow(rooms).await;
         }
         Operation::Review { tenant, user, place } => {
             review(&node, &tenant, &user, place).await.unwrap_or(Outcome::Failed(Failure::NotReviewed))
         }
         Operation::Join { room, channel, since, presence } => {
-            return join(&node, room, channel, since, presence, previous).await;
+            return join(&node, &peer, room, channel, since, presence, previous).await;
         }
         Operation::Publish { room, channel, publish } => {
             let id = publish.publication.id.clone();
@@ -106,8 +113,9 @@ async fn review(
 
 /// Places for a session in channels that its client did not ask for.
 struct Seats<'a> {
-    node: &'a Node,
-    channels: &'a ChannelRules,
+    node: &'a Arc<Node>,
+    terms: &'a Terms,
+    peer: &'a Arc<Peer>,
     tenant: Tenant,
     /// As whom the session is seen in rooms.
     user: PresenceEntry,
@@ -119,7 +127,64 @@ struct Seats<'a> {
 type Seat = (Room, Result<(Arrival, Option<u64>), Unavailable>);
 
 impl Seats<'_> {
-    async fn admit(&self, peer: &Arc<Peer>, mut rooms: Vec<Room>, place: Option<Place>) -> Done {
+    /// Admits a session that goes on if nothing is missing, and else begins.
+    async fn admit_kept(mut self, rooms: Vec<Room>, place: Option<Place>, keep: Keep) -> Done {
+        let Some(window) = self.terms.endpoint.recovery else { return self.admit(rooms, place).await };
+        if let Keep::No = keep {
+            return self.admit(rooms, place).await;
+        }
+        if let Keep::Resumed(resumed) = keep {
+            let Resumed { key, record, rooms: kept, since } = *resumed;
+            let fresh = std::mem::replace(&mut self.since, since);
+            let done = self.admit(rooms.iter().cloned().chain(kept).collect(), place.clone()).await;
+            let is_whole = !matches!(done.outcome, Outcome::Failed(_))
+                && done.arrivals.iter().all(|arrival| arrival.gap.is_none());
+            if is_whole {
+                let session = record.session.clone();
+                return self
+                    .keep(
+                        Standing::resumed(key, window, record, self.peer.connection().clone()),
+                        Some(session),
+                        done,
+                    )
+                    .await;
+            }
+            self.since = fresh;
+        }
+        let session = self.peer.session().clone();
+        let user = (self.tenant.clone(), self.user.user.clone());
+        let done = self.admit(rooms, place).await;
+        self.keep(Standing::new(new_session_id(), window, session, user), None, done).await
+    }
+
+    /// Keeps a session that was admitted, before its client knows.
+    async fn keep(&self, mut standing: Standing, resumed: Option<SessionId>, mut done: Done) -> Done {
+        if let Outcome::Failed(_) = done.outcome {
+            return done;
+        }
+        for arrival in &done.arrivals {
+            standing.enter(arrival.following.channel(), arrival.following.at());
+        }
+        standing.settle();
+        if self.node.keeper.begin(self.peer, standing, resumed.clone()).await.is_err() {
+            return failed(Failure::NotAdmitted);
+        }
+        if let (Outcome::Admitted { resumed: told, .. }, Some(session)) = (&mut done.outcome, resumed) {
+            self.take_over(&session).await;
+            *told = Some(session);
+        }
+        done
+    }
+
+    /// The client may have left a connection behind that does not know yet that it is broken.
+    async fn take_over(&self, session: &SessionId) {
+        let taken = Takeover { session: session.clone(), by: self.peer.connection().clone() };
+        let channel = Channel::user(&self.tenant, &self.user.user);
+        // If this is lost, the old connection finds out by its heartbeat.
+        drop(self.node.broker.control(&channel, taken.encode()).await);
+    }
+
+    async fn admit(&self, mut rooms: Vec<Room>, place: Option<Place>) -> Done {
         let [own, everyone] = [Channel::user(&self.tenant, &self.user.user), Channel::everyone(&self.tenant)]
             .map(|channel| {
                 let since = self.since.get(&channel.public_name());
@@ -130,7 +195,7 @@ impl Seats<'_> {
             return failed(Failure::NotAdmitted);
         };
         // From here on the session is told of changes of what is looked up next.
-        own.following.enlist(peer);
+        own.following.enlist(self.peer);
         if let Some(place) = place
             && !matches!(self.node.broker.claim(&place, false).await, Ok(true))
         {
@@ -149,7 +214,7 @@ impl Seats<'_> {
         }
         let place = |arrival: &Arrival| (arrival.following.channel().clone(), arrival.following.at());
         let places = arrivals.iter().map(place).collect();
-        Done { outcome: Outcome::Admitted { places, rooms, memberships }, arrivals }
+        Done { outcome: Outcome::Admitted { places, rooms, memberships, resumed: None }, arrivals }
     }
 
     /// Rooms that cannot be had are left out.
@@ -164,6 +229,9 @@ impl Seats<'_> {
                 Err(Unavailable(_)) => all = false,
             }
         }
+        let entered = arrivals.iter().map(|arrival| (arrival.following.channel(), arrival.following.at()));
+        // A session that is kept is stored whole the next time.
+        drop(self.node.keeper.enter(self.peer, entered).await);
         Done { outcome: Outcome::Followed { arrived, all }, arrivals }
     }
 
@@ -171,7 +239,7 @@ impl Seats<'_> {
     async fn take(&self, rooms: Vec<Room>) -> Vec<Seat> {
         let seats = rooms.into_iter().map(|room| async move {
             let channel = Channel::room(&self.tenant, &room);
-            let presence = self.channels.of(&channel).presence.then(|| self.user.clone());
+            let presence = self.terms.channels.of(&channel).presence.then(|| self.user.clone());
             let since = self.since.get(&channel.public_name());
             (room, take_seat(self.node, channel, since, presence).await)
         });
@@ -209,6 +277,7 @@ async fn arrive(node: &Node, channel: Channel, since: Option<Position>) -> Resul
 
 async fn join(
     node: &Node,
+    peer: &Arc<Peer>,
     room: Room,
     channel: Channel,
     since: Option<Position>,
@@ -218,6 +287,11 @@ async fn join(
     let Ok((arrival, user_count)) = take_seat(node, channel, since, presence).await else {
         return failed(Failure::Unavailable);
     };
+    let following = &arrival.following;
+    let entered = std::iter::once((following.channel(), following.at()));
+    if node.keeper.enter(peer, entered).await.is_err() {
+        return failed(Failure::Unavailable);
+    }
     drop(previous);
     let recovered = since.is_some() && arrival.gap.is_none();
     let position = arrival.following.at();

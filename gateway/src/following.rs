@@ -237,7 +237,7 @@ impl Following {
                     };
                     if peer.is_for(endpoint.framing.audience(&publication), &publication)
                         && let Some(frame) = endpoint.frame(&message, None)
-                        && peer.outbound.push(frame) != Push::Queued
+                        && peer.push(frame, Some((channel, position))) != Push::Queued
                     {
                         break;
                     }
@@ -253,8 +253,9 @@ impl Following {
 
 fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: &Endpoint, peer: &Peer) {
     let name = channel.public_name();
-    if let Some(frame) = endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None) {
-        peer.outbound.push_control(frame);
+    match endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None) {
+        Some(frame) => peer.tell(frame, Some((channel, position))),
+        None => peer.lose(),
     }
 }
 

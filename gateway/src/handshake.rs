@@ -41,7 +41,7 @@ impl Door {
         let since = since(request.uri())?;
         let guard = request.extensions().get::<ConnectionGuard>().cloned();
         let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(self.serve(upgrade, Handshake { token, since }, guard));
+        tokio::spawn(self.serve(upgrade, Handshake { token, since, resume: None }, guard));
 
         let mut response = switching_protocols(accept);
         if let Some(name) = subprotocol {

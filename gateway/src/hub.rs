@@ -289,7 +289,9 @@ impl Hub {
                     subscriber.peer.lag(channel, subscriber.after);
                     false
                 }
-                Some(step) => frame.is_none_or(|frame| peer.feed(channel, step.before(), frame)),
+                Some(step) => {
+                    frame.is_none_or(|frame| peer.feed(channel, step.before(), step.position, frame))
+                }
             }
         });
     }
@@ -314,8 +316,14 @@ impl Hub {
                 subscriber.peer.lag(channel, after);
                 return false;
             }
-            let frame = frames.of(subscriber.peer.endpoint, &gap);
-            frame.is_none_or(|frame| subscriber.peer.feed(channel, at.unwrap_or(position), frame))
+            let peer = &subscriber.peer;
+            match frames.of(peer.endpoint, &gap) {
+                Some(frame) => peer.feed(channel, at.unwrap_or(position), position, frame),
+                None => {
+                    peer.lose();
+                    true
+                }
+            }
         });
     }
 

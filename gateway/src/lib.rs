@@ -22,6 +22,7 @@ pub mod follower;
 mod following;
 mod handshake;
 mod hub;
+mod keeper;
 mod long_poll;
 mod metrics;
 mod node;
@@ -35,6 +36,8 @@ mod reader;
 mod session;
 pub mod socketio;
 mod socketio_session;
+mod standing;
+mod takeover;
 mod timers;
 mod websocket;
 mod wire;
@@ -66,6 +69,7 @@ use drain::Drain;
 use endpoint::EndpointId;
 use flusher::Flusher;
 use hub::Hub;
+use keeper::Keeper;
 use metrics::Metrics;
 use node::Node;
 use presence::PresenceBook;
@@ -115,8 +119,10 @@ impl Gateway {
             endpoints: Arc::clone(&endpoints),
             pulse: Arc::clone(&pulse),
         };
+        let keeper = Keeper::new(Arc::clone(&broker));
         let node = Arc::new(Node {
             presence: PresenceBook::new(&broker),
+            keeper: Arc::clone(&keeper),
             broker: Arc::clone(&broker),
             hub: Arc::clone(&hub),
             pulse: Arc::clone(&pulse),
@@ -139,6 +145,7 @@ impl Gateway {
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
             tokio::spawn(reader::audit(hub, broker)),
             tokio::spawn(clerk.run(questions)),
+            tokio::spawn(async move { keeper.run().await }),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
         ];
         tasks.extend((0..flusher.lanes()).map(|lane| {

@@ -7,6 +7,7 @@ use chassis::auth::{Identity, TokenError, Verifier};
 
 use crate::drain::Drain;
 use crate::hub::Hub;
+use crate::keeper::Keeper;
 use crate::metrics::{self, Metrics};
 use crate::presence::PresenceBook;
 use crate::pulse::Pulse;
@@ -16,6 +17,7 @@ use crate::rate::Rates;
 pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) presence: Arc<PresenceBook>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) verifier: Arc<Verifier>,

@@ -15,6 +15,8 @@ use proto::{Channel, Close, Position, Publication, SessionId, UserId};
 
 use crate::endpoint::EndpointId;
 use crate::outbound::{Flush, Outbound, Push};
+use crate::standing::Standing;
+use crate::ws_frame;
 
 /// What a connection is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +46,13 @@ pub(crate) enum Memberships {
 pub(crate) struct Peer {
     /// Which of the node's connections it is, counted from the start.
     pub(crate) number: usize,
-    /// The session.
+    /// The session, as this connection began it.
     session: SessionId,
+    /// The session that it goes on with instead.
+    resumed: OnceLock<Box<SessionId>>,
+    /// Where the client stands, if it is told that with each event. Held while an event is queued, so that the order of
+    /// events is that of places.
+    standing: Mutex<Option<Box<Standing>>>,
     /// Who it is, once that is known.
     user: OnceLock<UserId>,
     /// Which wire format it wants.
@@ -73,6 +80,9 @@ pub(crate) struct Peer {
     deadline: AtomicU32,
 }
 
+/// What ends an event for those who are not told where they stand.
+const END: &str = "]";
+
 /// No second at all.
 pub(crate) const NEVER: u32 = u32::MAX;
 
@@ -87,6 +97,8 @@ impl Peer {
         Self {
             number,
             session: new_session_id(),
+            resumed: OnceLock::new(),
+            standing: Mutex::new(None),
             user: OnceLock::new(),
             endpoint,
             born: now,
@@ -104,8 +116,27 @@ impl Peer {
         }
     }
 
-    pub(crate) const fn session(&self) -> &SessionId {
+    /// The session that it belongs to.
+    pub(crate) fn session(&self) -> &SessionId {
+        self.resumed.get().map_or(&self.session, |session| session)
+    }
+
+    /// What no other connection has, whatever sessions they go on with.
+    pub(crate) const fn connection(&self) -> &SessionId {
         &self.session
+    }
+
+    /// The client is told from here on where it stands. `resumed` is the session that it goes on with.
+    pub(crate) fn stand(&self, standing: Standing, resumed: Option<SessionId>) {
+        if let Some(session) = resumed {
+            self.resumed.get_or_init(|| Box::new(session));
+        }
+        *self.standing.lock() = Some(Box::new(standing));
+    }
+
+    /// Looks at where the client stands, or changes it; `None` if nobody keeps that.
+    pub(crate) fn standing<T>(&self, look: impl FnOnce(&mut Standing) -> T) -> Option<T> {
+        self.standing.lock().as_deref_mut().map(look)
     }
 
     /// Notes who it is. A session never becomes another user's.
@@ -123,22 +154,59 @@ impl Peer {
         let from = publication.from.as_ref();
         match audience {
             Audience::Everyone => true,
-            Audience::OtherSessions => from.and_then(|sender| sender.session.as_ref()) != Some(&self.session),
+            Audience::OtherSessions => {
+                from.and_then(|sender| sender.session.as_ref()) != Some(self.session())
+            }
             Audience::OtherUsers => from.is_none_or(|sender| self.user.get() != Some(&sender.user)),
         }
     }
 
-    /// Queues a publication of a channel. When there is no room, the channel lags from `at` on and must not be fed any
-    /// more: the connection catches up from the stream by itself. Answers whether feeding may go on.
-    pub(crate) fn feed(&self, channel: &Channel, at: Position, frame: Bytes) -> bool {
-        match self.outbound.push(frame) {
+    /// Queues a publication of a channel, which brings the client from one position to another. When there is no room,
+    /// the channel lags and must not be fed any more: the connection catches up from the stream by itself. Answers
+    /// whether feeding may go on.
+    pub(crate) fn feed(&self, channel: &Channel, from: Position, to: Position, frame: Bytes) -> bool {
+        match self.push(frame, Some((channel, to))) {
             Push::Queued => true,
             Push::Closed => false,
             Push::Full => {
-                self.lag(channel, at);
+                self.lag(channel, from);
                 false
             }
         }
+    }
+
+    /// Queues a frame that brings the client to a position, or nowhere, if there is room for it.
+    pub(crate) fn push(&self, frame: Bytes, to: Option<(&Channel, Position)>) -> Push {
+        if !ws_frame::is_begin_of_text(&frame) {
+            return self.outbound.push(frame);
+        }
+        let mut standing = self.standing.lock();
+        let Some(standing) = standing.as_deref_mut() else {
+            return self.outbound.push_all([frame, ws_frame::rest_of_text(END)]);
+        };
+        let pushed = self.outbound.push_all([frame, standing.tail(to)]);
+        if let (Push::Queued, Some((channel, to))) = (pushed, to) {
+            standing.moved(channel, to);
+        }
+        pushed
+    }
+
+    /// Queues a frame that is not a publication: a reply, or a gap, after which the client stands elsewhere.
+    pub(crate) fn tell(&self, frame: Bytes, to: Option<(&Channel, Position)>) {
+        if !ws_frame::is_begin_of_text(&frame) {
+            return self.outbound.push_control(frame);
+        }
+        let mut standing = self.standing.lock();
+        let tail = match standing.as_deref_mut() {
+            None => ws_frame::rest_of_text(END),
+            Some(standing) => {
+                if let Some((channel, to)) = to {
+                    standing.moved(channel, to);
+                }
+                standing.tail(None)
+            }
+        };
+        self.outbound.push_control_all([frame, tail]);
     }
 
     /// Makes a channel lag from `at` on: it must not be fed any more, and the connection catches up from the stream.
@@ -149,7 +217,15 @@ impl Peer {
 
     /// Queues a frame that is lost when there is no room: an ephemeral publication.
     pub(crate) fn offer(&self, frame: Bytes) -> bool {
-        self.outbound.push(frame) == Push::Queued
+        self.push(frame, None) == Push::Queued
+    }
+
+    /// Something cannot be delivered, and there are no words to tell it. A client that would take its next connection for the
+    /// same session has to begin a new one.
+    pub(crate) fn lose(&self) {
+        if self.standing(Standing::give_up).is_some() {
+            self.signal(Signal::Close(Close::Restart));
+        }
     }
 
     /// Marks the peer as one to be flushed; answers whether it was not marked yet.
@@ -264,7 +340,7 @@ impl Peer {
 }
 
 /// A session's id: 128 random bits, so that it can be neither guessed nor given out twice.
-fn new_session_id() -> SessionId {
+pub(crate) fn new_session_id() -> SessionId {
     loop {
         if let Ok(id) = SessionId::new(format!("{:032x}", rand::random::<u128>())) {
             return id;

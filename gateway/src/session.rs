@@ -24,8 +24,9 @@ use proto::{
 
 use crate::endpoint::{self, Endpoint};
 use crate::rate::Bucket;
+use crate::standing::Record;
 use member::{Member, Message};
-pub(crate) use operation::{Arrived, Failure, Operation, Outcome, Purpose};
+pub(crate) use operation::{Arrived, Failure, Keep, Operation, Outcome, Purpose, Resumed};
 use rooms::Moves;
 
 /// How many users a `presence` request lists.
@@ -67,6 +68,17 @@ pub(crate) struct Handshake {
     pub(crate) token: Option<String>,
     /// The places of the channels that every session listens to.
     pub(crate) since: Cursor,
+    /// The session that it wants to go on with.
+    pub(crate) resume: Option<Resume>,
+}
+
+/// What a client has of an earlier connection.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// By which the session is found.
+    pub(crate) key: SessionId,
+    /// Where the client was told to be, if it was.
+    pub(crate) told: Option<String>,
 }
 
 /// The things that a connection waits for. There is one of each.
@@ -95,10 +107,14 @@ impl Timer {
 pub(crate) struct Session {
     terms: Arc<Terms>,
     id: SessionId,
+    /// What the session was before it went on with another one: names the connection among the user's.
+    connection: SessionId,
     state: State,
     bucket: Bucket,
     /// Whether the client knows that it is connected.
     is_accepted: bool,
+    /// The session that the client wants to go on with, until it is decided whether it does.
+    resume: Option<Box<Resume>>,
     /// The request under way.
     pending: Pending,
     effects: VecDeque<Effect>,
@@ -123,10 +139,12 @@ impl Session {
     pub(crate) fn new(terms: Arc<Terms>, id: SessionId) -> Self {
         Self {
             terms,
+            connection: id.clone(),
             id,
             state: State::Anonymous(Cursor::default()),
             bucket: Bucket::new(0, Timestamp(0)),
             is_accepted: false,
+            resume: None,
             pending: Pending::default(),
             effects: VecDeque::new(),
         }
@@ -148,7 +166,8 @@ impl Session {
 
     /// The connection is open.
     pub(crate) fn opened(&mut self, handshake: Handshake, now: Timestamp) {
-        let Handshake { token, since } = handshake;
+        let Handshake { token, since, resume } = handshake;
+        self.resume = resume.map(Box::new);
         self.bucket = Bucket::new(self.terms.endpoint.rate, now);
         self.state = State::Anonymous(since);
         let token = match token {
@@ -275,7 +294,11 @@ impl Session {
                 }
             }
             Outcome::Verified(purpose, Err(error)) => self.refuse(purpose, &error),
-            Outcome::Admitted { places: positions, rooms, memberships } => {
+            Outcome::Recalled(record) => self.recalled(record),
+            Outcome::Admitted { places: positions, rooms, memberships, resumed } => {
+                if let Some(session) = resumed {
+                    self.id = session;
+                }
                 if !self.is_accepted {
                     self.accept(true, now);
                 }
@@ -359,7 +382,7 @@ impl Session {
         (endpoint.max_sessions > 0).then(|| Place {
             user: Channel::user(&member.identity.tenant, &member.identity.user),
             circle: endpoint.path.clone(),
-            session: self.id.clone(),
+            session: self.connection.clone(),
             limit: endpoint.max_sessions,
         })
     }
@@ -431,7 +454,34 @@ impl Session {
         let (user, place) = (member.entry(), self.place(&member));
         self.state = State::Admitted(Box::new(member));
         self.keep_place();
-        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since, place }));
+        // Only who is connected by its token knows by what to come back.
+        let is_kept = self.terms.endpoint.recovery.is_some() && !self.is_accepted;
+        let operation = match &self.resume {
+            Some(resume) if is_kept => Operation::Recall { key: resume.key.clone() },
+            _ => {
+                let keep = if is_kept { Keep::New } else { Keep::No };
+                Operation::Admit { tenant, user, rooms, since, place, keep }
+            }
+        };
+        self.effects.push_back(Effect::Start(operation));
+    }
+
+    /// A session was looked for. It is gone on with by the same user, in the rooms that the token still allows.
+    fn recalled(&mut self, record: Option<Box<Record>>) {
+        let State::Admitted(member) = &self.state else { return };
+        let (tenant, user) = (member.identity.tenant.clone(), member.entry());
+        let place = self.place(member);
+        let resumed = self.resume.take().zip(record).and_then(|(resume, record)| {
+            if record.tenant != tenant || record.user != user.user {
+                return None;
+            }
+            let since = record.cursor(resume.told.as_deref())?;
+            let rooms = record.rooms().filter(|room| member.may_join(&self.terms, room)).collect();
+            Some(Keep::Resumed(Box::new(Resumed { key: resume.key, record: *record, rooms, since })))
+        });
+        let (rooms, since) = (member.rooms.assigned().to_vec(), Cursor::default());
+        let keep = resumed.unwrap_or(Keep::New);
+        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since, place, keep }));
     }
 
     fn refresh(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {

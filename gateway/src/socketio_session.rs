@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::http::request;
 use proto::framing::Framing;
 use proto::framing::socketio::{Body, Events, Packet};
-use proto::{Close, Cursor};
+use proto::{Close, Cursor, SessionId};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -23,7 +23,7 @@ use crate::door::Door;
 use crate::endpoint::Endpoint;
 use crate::outbound::Outbound;
 use crate::peer::Peer;
-use crate::session::Handshake;
+use crate::session::{Handshake, Resume};
 use crate::socketio::assembly::{Assembly, Content, Event, Violation};
 use crate::socketio::{
     Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
@@ -73,6 +73,12 @@ enum State {
 struct Auth<'a> {
     #[serde(borrow)]
     token: Option<Cow<'a, str>>,
+    /// The session that it wants to go on with.
+    #[serde(borrow)]
+    pid: Option<Cow<'a, str>>,
+    /// The last thing that it was told of where it is.
+    #[serde(borrow)]
+    offset: Option<Cow<'a, str>>,
 }
 
 impl Service for Door {
@@ -167,12 +173,14 @@ impl Session for Client {
 impl Client {
     fn connect(&mut self, auth: Option<&RawValue>) {
         let auth = auth.and_then(|auth| serde_json::from_str(auth.get()).ok());
-        let Auth { token } = auth.unwrap_or_default();
+        let Auth { token, pid, offset } = auth.unwrap_or_default();
         let token = token.map(Cow::into_owned).or_else(|| self.token.take());
         let Door { node, terms, .. } = self.door.clone();
         let pipe = Pipe::new(self.namespace().to_owned());
         let mut connection = Box::new(Connection::new(node, terms, Arc::clone(&self.peer), pipe, None));
-        connection.begin(Handshake { token, since: Cursor::default() });
+        let key = pid.and_then(|pid| SessionId::new(&*pid).ok());
+        let resume = key.map(|key| Resume { key, told: offset.map(Cow::into_owned) });
+        connection.begin(Handshake { token, since: Cursor::default(), resume });
         self.state = State::Connected(connection);
     }
 

@@ -1,9 +1,13 @@
-//! Server frames of RFC 6455 (section 5.2), built once and shared: unmasked, final, never fragmented.
+//! Server frames of RFC 6455 (section 5.2), built once and shared: unmasked, and final but for texts whose end differs from
+//! client to client, which come in two fragments (section 5.4).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use proto::Close;
 
-const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
+/// The bits of a frame's first byte that tell what it is.
+pub(crate) const OPCODE: u8 = 0x0f;
+const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
@@ -14,12 +18,27 @@ pub(crate) const PING_FRAME: Bytes = Bytes::from_static(&[FIN | PING, 0]);
 
 /// A text message.
 pub(crate) fn text(text: &str) -> Bytes {
+    build(FIN | TEXT, text.len(), |frame| frame.put_slice(text.as_bytes()))
+}
+
+/// The beginning of a text message; its rest has to follow.
+pub(crate) fn begin_of_text(text: &str) -> Bytes {
     build(TEXT, text.len(), |frame| frame.put_slice(text.as_bytes()))
+}
+
+/// The rest of a text message.
+pub(crate) fn rest_of_text(text: &str) -> Bytes {
+    build(FIN | CONTINUATION, text.len(), |frame| frame.put_slice(text.as_bytes()))
+}
+
+/// Whether a frame is the beginning of a text message. No line of an event stream looks like that.
+pub(crate) fn is_begin_of_text(frame: &Bytes) -> bool {
+    frame.first() == Some(&TEXT)
 }
 
 /// A binary message.
 pub(crate) fn binary(bytes: &[u8]) -> Bytes {
-    build(BINARY, bytes.len(), |frame| frame.put_slice(bytes))
+    build(FIN | BINARY, bytes.len(), |frame| frame.put_slice(bytes))
 }
 
 /// A close frame with the code and a reason, cut to what a control frame carries (125 bytes, section 5.5).
@@ -29,15 +48,15 @@ pub(crate) fn close(close: Close, reason: Option<&str>) -> Bytes {
         let end = reason.char_indices().map(|(at, _)| at).take_while(|at| *at <= 123).last().unwrap_or(0);
         reason = reason.get(..end).unwrap_or("");
     }
-    build(CLOSE, 2 + reason.len(), |frame| {
+    build(FIN | CLOSE, 2 + reason.len(), |frame| {
         frame.put_u16(close.code());
         frame.put_slice(reason.as_bytes());
     })
 }
 
-fn build(opcode: u8, length: usize, payload: impl FnOnce(&mut BytesMut)) -> Bytes {
+fn build(first: u8, length: usize, payload: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut frame = BytesMut::with_capacity(10 + length);
-    frame.put_u8(FIN | opcode);
+    frame.put_u8(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ 0..=125), _) => frame.put_u8(short),
         (_, Ok(medium)) => {

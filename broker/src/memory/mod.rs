@@ -5,6 +5,7 @@
 //! which gives them the order of the stream; sinks are called without any lock.
 
 mod answers;
+mod kept;
 mod mailbox;
 mod memberships;
 mod outbox;
@@ -23,8 +24,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, Letter, Members, MembershipChange, MembershipError, Place,
-    Presence, PresenceNews, Publish, PublishError, Published, Question, Replaced, Sink, Unavailable,
+    Broker, Frame, Health, History, HistoryQuery, KeptKey, Letter, Members, MembershipChange,
+    MembershipError, Place, Presence, PresenceNews, Publish, PublishError, Published, Question, Replaced,
+    Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -286,6 +288,28 @@ impl Broker for MemoryBroker {
 
     async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
         self.store.places().waive(place);
+        Ok(())
+    }
+
+    async fn keep(&self, key: &KeptKey, value: Bytes, life: Duration) -> Result<(), Unavailable> {
+        self.check()?;
+        self.store.kept().keep(key, value, life);
+        Ok(())
+    }
+
+    async fn kept(&self, key: &KeptKey) -> Result<Option<Bytes>, Unavailable> {
+        self.check()?;
+        Ok(self.store.kept().get(key))
+    }
+
+    async fn prolong(&self, keys: &[KeptKey], life: Duration) -> Result<Vec<bool>, Unavailable> {
+        self.check()?;
+        Ok(keys.iter().map(|key| self.store.kept().prolong(key, life)).collect())
+    }
+
+    async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable> {
+        self.check()?;
+        self.store.kept().discard(key);
         Ok(())
     }
 

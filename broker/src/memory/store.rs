@@ -12,6 +12,7 @@ use proto::Channel;
 use tokio::time::Instant;
 
 use super::answers::Answers;
+use super::kept::Kept;
 use super::mailbox::NodeKey;
 use super::memberships::Memberships;
 use super::outbox::Outboxes;
@@ -42,6 +43,7 @@ struct Shared {
     nodes: AtomicU64,
     presence_limit: u64,
     memberships: Memberships,
+    kept: Kept,
     outboxes: Outboxes,
     answers: Answers,
     places: Places,
@@ -68,6 +70,7 @@ impl Store {
             nodes: AtomicU64::new(0),
             presence_limit,
             memberships: Memberships::default(),
+            kept: Kept::default(),
             outboxes: Outboxes::default(),
             answers: Answers::default(),
             places: Places::default(),
@@ -101,6 +104,11 @@ impl Store {
     /// The memberships of all users.
     pub(super) fn memberships(&self) -> &Memberships {
         &self.0.memberships
+    }
+
+    /// What nodes keep for each other.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.0.kept
     }
 
     /// The outboxes of all channels. Their lock may be taken under a topic's, and not the other way round.

@@ -7,7 +7,7 @@ use proto::Channel;
 
 use super::link::slot::slot;
 use super::outbox::PARTS;
-use crate::{IdempotencyKey, Question};
+use crate::{IdempotencyKey, KeptKey, Question};
 
 /// Makes names from the prefix of this deployment.
 #[derive(Debug, Clone)]
@@ -108,6 +108,14 @@ impl Keys {
     /// A sorted set of the sessions that have a place in a circle of the user with this channel, by their order.
     pub(super) fn places(&self, user: &Channel, circle: &str) -> String {
         self.of(user, ":p:") + circle
+    }
+
+    /// A string that somebody keeps for a while.
+    pub(super) fn kept(&self, key: &KeptKey) -> String {
+        match key {
+            KeptKey::Session(session) => [&self.prefix, ":session:", session.as_str()].concat(),
+            KeptKey::Node(node) => [&self.prefix, ":address:", node.as_str()].concat(),
+        }
     }
 
     /// A string that exists while the node lives.

@@ -3,6 +3,7 @@
 mod answers;
 mod commands;
 mod config;
+mod kept;
 mod keys;
 mod leases;
 pub mod link;
@@ -26,12 +27,13 @@ use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Broker, Health, History, HistoryQuery, Members, MembershipChange, MembershipError, Place, Presence,
-    Publish, PublishError, Published, Question, Sink, Unavailable,
+    Broker, Health, History, HistoryQuery, KeptKey, Members, MembershipChange, MembershipError, Place,
+    Presence, Publish, PublishError, Published, Question, Sink, Unavailable,
 };
 use answers::Answers;
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
+use kept::Kept;
 use keys::Keys;
 use leases::RENEWAL;
 use link::Link;
@@ -56,6 +58,7 @@ pub struct RedisBroker {
     memberships: Memberships,
     answers: Answers,
     places: Places,
+    kept: Kept,
     link: Link,
     closed: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl RedisBroker {
         let memberships = Memberships::new(commands.clone(), keys.clone());
         let answers = Answers::new(commands.clone(), keys.clone());
         let places = Places::new(commands.clone(), keys.clone(), verb);
+        let kept = Kept::new(commands.clone(), keys.clone());
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -88,7 +92,7 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, outboxes, present, memberships, answers, places, link, closed })
+        Ok(Self { commands, store, outboxes, present, memberships, answers, places, kept, link, closed })
     }
 }
 
@@ -182,6 +186,22 @@ impl Broker for RedisBroker {
 
     async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
         self.places.waive(place).await
+    }
+
+    async fn keep(&self, key: &KeptKey, value: Bytes, life: Duration) -> Result<(), Unavailable> {
+        self.kept.keep(key, &value, life).await
+    }
+
+    async fn kept(&self, key: &KeptKey) -> Result<Option<Bytes>, Unavailable> {
+        self.kept.get(key).await
+    }
+
+    async fn prolong(&self, keys: &[KeptKey], life: Duration) -> Result<Vec<bool>, Unavailable> {
+        self.kept.prolong(keys, life).await
+    }
+
+    async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable> {
+        self.kept.discard(key).await
     }
 
     fn health(&self) -> Health {

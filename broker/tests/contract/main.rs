@@ -10,6 +10,7 @@ mod answers;
 mod control;
 mod history;
 mod ids;
+mod kept;
 mod memberships;
 mod news;
 mod node;
@@ -114,6 +115,10 @@ macro_rules! contract {
                 who_lost_a_place_does_not_get_it_back,
                 circles_and_users_do_not_count_together,
                 of_many_that_come_at_once_just_one_stays,
+            }
+            kept {
+                what_one_node_keeps_every_node_finds,
+                what_is_kept_lives_as_long_as_was_said_last,
             }
             control {
                 every_subscribed_node_is_told_and_counted,

@@ -15,8 +15,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
-    Broker, Health, History, HistoryQuery, IdempotencyKey, Members, MembershipError, Place, Presence,
-    Publish, PublishError, Published, Question, Sink, Unavailable,
+    Broker, Health, History, HistoryQuery, IdempotencyKey, KeptKey, Members, MembershipError, Place,
+    Presence, Publish, PublishError, Published, Question, Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -133,6 +133,22 @@ impl Broker for FakeBroker {
         patience: Duration,
     ) -> Result<Vec<Bytes>, Unavailable> {
         self.rest.answers(question, count, patience).await
+    }
+
+    async fn keep(&self, key: &KeptKey, value: Bytes, life: Duration) -> Result<(), Unavailable> {
+        self.rest.keep(key, value, life).await
+    }
+
+    async fn kept(&self, key: &KeptKey) -> Result<Option<Bytes>, Unavailable> {
+        self.rest.kept(key).await
+    }
+
+    async fn prolong(&self, keys: &[KeptKey], life: Duration) -> Result<Vec<bool>, Unavailable> {
+        self.rest.prolong(keys, life).await
+    }
+
+    async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable> {
+        self.rest.discard(key).await
     }
 
     async fn set_memberships(

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chassis::auth::ClaimRule;
 use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError};
@@ -26,6 +27,12 @@ use crate::pulse::LOOK;
 /// Where clients of Socket.IO look for it if nobody tells them otherwise.
 const SOCKET_IO: &str = "/socket.io";
 
+/// How long clients of Socket.IO may stay away, as in the reference implementation.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// A session of so long ago is worth less than the memory for it.
+const LONGEST_RECOVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// The rows of the endpoints' options.
 pub(super) const ENDPOINTS: [OptionSpec; 2] = [
     OptionSpec {
@@ -34,7 +41,8 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
         default: "",
         help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket`, \
                `events` or `socketio`), `framing` (`native`, `flat` or `event`; Socket.IO has its own), `namespace` (that of \
-               Socket.IO, `/`), `vocabulary` (the name of one), `in_band` (whether a \
+               Socket.IO, `/`), `recovery` (how long a client of Socket.IO may stay away and miss nothing, `2m`; `0s` for not \
+               at all), `vocabulary` (the name of one), `in_band` (whether a \
                token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
                itself: names with placeholders such as `org:${claims.organizationId}`), `max_sessions` (of a \
@@ -68,6 +76,7 @@ struct Table {
     protocol: WrittenProtocol,
     framing: Option<String>,
     namespace: Option<String>,
+    recovery: Option<HumanDuration>,
     vocabulary: Option<String>,
     in_band: Option<bool>,
     #[serde(default)]
@@ -173,6 +182,7 @@ impl Table {
                 Origins::default()
             }
         };
+        let recovery = self.recovery(&mut wrong);
         let rooms = self.rooms.iter().map(|name| RoomName::compile("rooms", name));
         let rooms = rooms.collect::<Result<_, _>>().unwrap_or_else(|error| {
             wrong.push(("rooms", error.problem.to_string()));
@@ -191,6 +201,7 @@ impl Table {
             auth_timeout: self.auth_timeout.map_or(default.auth_timeout, |written| written.0),
             admission: Admission { claims: self.claims, rooms },
             max_sessions: self.max_sessions,
+            recovery,
             refusal: match self.refusal {
                 WrittenRefusal::ByReason => Refusal::ByReason,
                 WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
@@ -207,6 +218,20 @@ impl Table {
         };
         wrong.extend(limits(&endpoint));
         if wrong.is_empty() { Ok(endpoint) } else { Err(wrong) }
+    }
+
+    fn recovery(&self, wrong: &mut Vec<Wrong>) -> Option<Duration> {
+        if self.protocol != WrittenProtocol::SocketIo {
+            if self.recovery.is_some() {
+                wrong.push(("recovery", "means something only to the protocol socketio".to_owned()));
+            }
+            return None;
+        }
+        let window = self.recovery.map_or(RECOVERY, |written| written.0);
+        if window > LONGEST_RECOVERY {
+            wrong.push(("recovery", "must be at most a day".to_owned()));
+        }
+        (!window.is_zero()).then_some(window)
     }
 
     fn socketio(&self, vocabulary: Option<Vocabulary>) -> Result<Framing, Wrong> {
@@ -335,6 +360,8 @@ mod tests {
             ("[[endpoints]]\nprotocol = \"socketio\"\n", "endpoints[0].vocabulary"),
             ("[[endpoints]]\nprotocol = \"socketio\"\nframing = \"flat\"\n", "endpoints[0].framing"),
             ("[[endpoints]]\nprotocol = \"socketio\"\nnamespace = \"a\"\n", "endpoints[0].namespace"),
+            ("[[endpoints]]\npath = \"/a\"\nrecovery = \"1m\"\n", "endpoints[0].recovery"),
+            ("[[endpoints]]\nprotocol = \"socketio\"\nrecovery = \"2d\"\n", "endpoints[0].recovery"),
             ("[[endpoints]]\npath = \"/a\"\nnamespace = \"/a\"\n", "endpoints[0].namespace"),
             (
                 "[[endpoints]]\nprotocol = \"socketio\"\n[[endpoints]]\npath = \"/socket.io/\"\nprotocol = \"socketio\"",

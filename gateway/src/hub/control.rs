@@ -7,6 +7,7 @@ use proto::{Close, SessionId};
 
 use super::Hub;
 use crate::peer::{Memberships, Peer, Signal};
+use crate::takeover::Takeover;
 
 /// A question with the connections that are the answer.
 #[derive(Debug)]
@@ -27,9 +28,15 @@ impl Hub {
             return;
         }
         if let Some(Replaced { sessions }) = Replaced::decode(payload) {
-            for peer in sessions.iter().flat_map(|session| self.sessions(channel, Some(session))) {
-                peer.signal(Signal::Close(Close::Replaced));
+            for peer in self.sessions(channel, None) {
+                if sessions.contains(peer.connection()) {
+                    peer.signal(Signal::Close(Close::Replaced));
+                }
             }
+            return;
+        }
+        if let Some(takeover) = Takeover::decode(payload) {
+            self.sessions(channel, None).iter().for_each(|peer| takeover.tell(peer));
             return;
         }
         match Control::decode(payload) {

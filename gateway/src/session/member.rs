@@ -39,6 +39,12 @@ impl Member {
         Channel::room(&self.identity.tenant, room)
     }
 
+    /// Whether it may be in a room.
+    pub(super) fn may_join(&self, terms: &Terms, room: &Room) -> bool {
+        let options = terms.channels.of(&self.channel(room));
+        self.rooms.is_given(room) || self.identity.may_join(room, options)
+    }
+
     /// As others in a room see the user.
     pub(super) fn entry(&self) -> PresenceEntry {
         PresenceEntry {

@@ -3,8 +3,11 @@
 use broker::{Place, Publish, Published};
 use chassis::auth::{Identity, TokenError};
 use proto::{
-    Channel, Cursor, GapReason, HistoryItem, MessageId, Position, PresenceEntry, Room, Tenant, UserId,
+    Channel, Cursor, GapReason, HistoryItem, MessageId, Position, PresenceEntry, Room, SessionId, Tenant,
+    UserId,
 };
+
+use crate::standing::Record;
 
 /// An operation.
 #[derive(Debug)]
@@ -22,6 +25,11 @@ pub(crate) enum Operation {
         rooms: Vec<Room>,
         since: Cursor,
         place: Option<Place>,
+        keep: Keep,
+    },
+    /// Look for the session that a client wants to go on with.
+    Recall {
+        key: SessionId,
     },
     /// Listen to rooms that the client did not ask for.
     Follow {
@@ -70,6 +78,26 @@ pub(crate) struct Arrived {
     pub(crate) user_count: Option<u64>,
 }
 
+/// Whether a session is kept for its client to come back to.
+#[derive(Debug)]
+pub(crate) enum Keep {
+    /// It is not.
+    No,
+    /// It begins.
+    New,
+    /// It goes on, if nothing is missing.
+    Resumed(Box<Resumed>),
+}
+
+/// A session that goes on: in these rooms too, from these places on.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    pub(crate) key: SessionId,
+    pub(crate) record: Record,
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) since: Cursor,
+}
+
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -90,10 +118,13 @@ pub(crate) enum Outcome {
         rooms: Vec<Room>,
         /// Those that the backend put its user into.
         memberships: Vec<Room>,
+        /// The session that it goes on with.
+        resumed: Option<SessionId>,
     },
     Reviewed(Vec<Room>),
     /// A newer session has its place.
     Replaced,
+    Recalled(Option<Box<Record>>),
     Followed {
         arrived: Vec<Arrived>,
         /// Whether these are all that were wanted.

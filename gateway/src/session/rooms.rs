@@ -38,6 +38,11 @@ impl Rooms {
         has(&self.assigned, room) || has(&self.memberships, room)
     }
 
+    /// Those that its endpoint puts it into.
+    pub(super) fn assigned(&self) -> &[Room] {
+        &self.assigned
+    }
+
     /// How many it is in because its client asked.
     pub(super) fn asked(&self) -> usize {
         self.joined.iter().filter(|room| !self.is_given(room)).count()

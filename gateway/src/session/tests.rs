@@ -29,12 +29,12 @@ fn identity(user: &str) -> Box<Identity> {
 }
 
 fn with_token() -> Handshake {
-    Handshake { token: Some("token".to_owned()), since: Cursor::default() }
+    Handshake { token: Some("token".to_owned()), since: Cursor::default(), resume: None }
 }
 
 /// The user is a member of no room.
 fn nothing_more() -> Outcome {
-    Outcome::Admitted { places: Vec::new(), rooms: Vec::new(), memberships: Vec::new() }
+    Outcome::Admitted { places: Vec::new(), rooms: Vec::new(), memberships: Vec::new(), resumed: None }
 }
 
 fn admitted() -> Session {
@@ -205,4 +205,83 @@ fn what_is_not_understood_counts_and_so_does_what_the_user_sends_elsewhere() {
         effects(&mut session) == ["error invalid_message"]
     } {}
     assert_eq!(ping(&mut session, true), ["error rate_limited"]);
+}
+
+/// A session whose client asks to be connected.
+fn asking(resume: Option<Resume>, token: Option<&str>) -> Session {
+    let vocabulary = serde_json::json!({ "outgoing": { "welcome": { "event": "hi" } } });
+    let vocabulary = proto::vocabulary::Vocabulary::compile("v", &vocabulary).unwrap();
+    let terms = Terms {
+        node: NodeId::new("n").unwrap(),
+        endpoint: Endpoint {
+            protocol: endpoint::Protocol::SocketIo,
+            framing: proto::framing::Framing::socketio(vocabulary, "/"),
+            in_band: false,
+            recovery: Some(Duration::from_secs(120)),
+            ..Endpoint::default()
+        },
+        channels: Arc::default(),
+    };
+    let mut session = Session::new(Arc::new(terms), SessionId::new("s").unwrap());
+    session.opened(Handshake { token: token.map(str::to_owned), since: Cursor::default(), resume }, NOW);
+    session
+}
+
+/// All effects but frames and timers, in short.
+fn decisions(session: &mut Session) -> Vec<String> {
+    std::iter::from_fn(|| session.poll())
+        .filter_map(|effect| match effect {
+            Effect::Send(_) => Some("frame".to_owned()),
+            Effect::Accept => Some("accept".to_owned()),
+            Effect::Refuse(code, _) => Some(format!("refuse {}", code.as_str())),
+            Effect::Start(Operation::Admit { keep, .. }) => {
+                Some(format!("{keep:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned())
+            }
+            Effect::Start(Operation::Recall { .. }) => Some("recall".to_owned()),
+            Effect::Start(_) | Effect::Set(..) | Effect::Leave(_) => None,
+            Effect::Close(close, _) => Some(format!("close {}", close.code())),
+        })
+        .collect()
+}
+
+#[test]
+fn who_asks_to_be_connected_is_told_nothing_before_its_token_is_found_good() {
+    let mut session = asking(None, Some("token"));
+    assert!(decisions(&mut session).is_empty());
+    session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
+    assert_eq!(decisions(&mut session), ["New"]);
+    session.finished(nothing_more(), NOW);
+    assert_eq!(decisions(&mut session), ["accept", "frame"]);
+
+    let mut session = asking(None, Some("token"));
+    session.finished(Outcome::Verified(Purpose::Authenticate, Err(TokenError::Expired)), NOW);
+    assert_eq!(decisions(&mut session), ["refuse token_expired"]);
+    assert_eq!(decisions(&mut asking(None, None)), ["refuse not_authenticated"]);
+    // Who is to come back is not refused.
+    let mut session = asking(None, Some("token"));
+    session.finished(Outcome::Failed(Failure::NotAdmitted), NOW);
+    assert_eq!(decisions(&mut session), ["close 1013"]);
+}
+
+#[test]
+fn a_session_is_gone_on_with_only_by_its_user() {
+    let id = |text: &str| SessionId::new(text).unwrap();
+    let record = |user: &str| {
+        let user = (Tenant::new("t").unwrap(), UserId::new(user).unwrap());
+        let standing = crate::standing::Standing::new(id("k"), Duration::from_secs(1), id("s"), user);
+        Record::decode(&standing.record()).map(Box::new)
+    };
+    for (record, told, keep) in [
+        (record("ann"), None, "Resumed"),
+        (record("ann"), Some("-"), "Resumed"),
+        (record("ann"), Some("connected"), "New"),
+        (record("bob"), None, "New"),
+        (None, None, "New"),
+    ] {
+        let mut session = asking(Some(Resume { key: id("k"), told: told.map(str::to_owned) }), Some("token"));
+        session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
+        assert_eq!(decisions(&mut session), ["recall"]);
+        session.finished(Outcome::Recalled(record), NOW);
+        assert_eq!(decisions(&mut session), [keep]);
+    }
 }

@@ -49,7 +49,13 @@ impl Frames {
 
     /// Adds the messages to the body of a polling answer.
     pub(super) fn add_to(mut self, payload: &mut Payload) {
-        while let Some((opcode, message)) = next_frame(&mut self.0) {
+        while let Some((first, mut message)) = next_frame(&mut self.0) {
+            if first & ws_frame::FIN == 0
+                && let Some((_, rest)) = next_frame(&mut self.0)
+            {
+                message = [message, rest].concat().into();
+            }
+            let opcode = first & ws_frame::OPCODE;
             match std::str::from_utf8(&message) {
                 Ok(text) if opcode == ws_frame::TEXT => payload.push_text(text),
                 _ => payload.push_binary(&message),
@@ -58,16 +64,16 @@ impl Frames {
     }
 }
 
-/// Takes a frame off: its opcode and payload. The frames are those that `ws_frame` builds.
+/// Takes a frame off: its first byte and payload. The frames are those that `ws_frame` builds.
 fn next_frame(frames: &mut Bytes) -> Option<(u8, Bytes)> {
-    let opcode = frames.try_get_u8().ok()? & 0x0f;
+    let first = frames.try_get_u8().ok()?;
     let length = match frames.try_get_u8().ok()? {
         126 => u64::from(frames.try_get_u16().ok()?),
         127 => frames.try_get_u64().ok()?,
         short => u64::from(short),
     };
     let length = usize::try_from(length).ok().filter(|length| *length <= frames.len())?;
-    Some((opcode, frames.split_to(length)))
+    Some((first, frames.split_to(length)))
 }
 
 #[cfg(test)]
@@ -81,11 +87,13 @@ mod tests {
         let mut payload = Payload::default();
         Frames::text("hello").add_to(&mut payload);
         Frames::with_attachments(&long, &attachments).add_to(&mut payload);
+        let halves = [ws_frame::begin_of_text("4[1"), ws_frame::rest_of_text(",2]")];
+        Frames::from_bytes(halves.concat().into()).add_to(&mut payload);
         Frames::packet(&Packet::Ping("")).add_to(&mut payload);
         let body = payload.into_string();
         let parts: Vec<_> = body.split('\u{1e}').collect();
-        assert_eq!(parts.len(), 5);
-        assert_eq!((parts[0], parts[2], parts[4]), ("4hello", "bAQIDBA==", "2"));
+        assert_eq!(parts.len(), 6);
+        assert_eq!((parts[0], parts[2], parts[4], parts[5]), ("4hello", "bAQIDBA==", "4[1,2]", "2"));
         assert_eq!(parts[1].len(), 1 + long.len());
         assert_eq!(parts[3].len(), 1 + 268);
     }

@@ -18,6 +18,7 @@ use super::frames::Frames;
 use super::refusal::Refusal;
 use super::websocket::WebSocket;
 use crate::outbound::{Flush, Outbound, Push};
+use crate::ws_frame;
 
 /// How many requests may wait for a session's task. There are two at a time when a client keeps to the rules.
 const MAILBOX: usize = 8;
@@ -298,13 +299,22 @@ impl Link {
 /// Takes as much as one answer should hold, and at least one group: its parts stay together.
 fn take_payload(outbound: &Outbound, limit: usize) -> String {
     let mut bytes = 0;
+    let mut is_begun = false;
     let taken = outbound.take_while(|frame| {
-        let is_wanted = bytes == 0 || bytes + frame.len() <= limit;
+        // What begins a message is followed by its rest.
+        let is_wanted = bytes == 0 || is_begun || bytes + frame.len() <= limit;
+        is_begun = ws_frame::is_begin_of_text(frame);
         bytes += frame.len();
         is_wanted
     });
     let mut payload = Payload::default();
-    for frames in taken {
+    let mut taken = taken.into_iter();
+    while let Some(mut frames) = taken.next() {
+        if ws_frame::is_begin_of_text(&frames)
+            && let Some(rest) = taken.next()
+        {
+            frames = [frames, rest].concat().into();
+        }
         Frames::from_bytes(frames).add_to(&mut payload);
     }
     payload.into_string()

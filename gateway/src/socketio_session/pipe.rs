@@ -73,7 +73,13 @@ impl Transport for Pipe {
     }
 
     fn accept(&mut self, peer: &Peer) {
-        self.tell(peer, Body::Connect(Some(&raw(&json!({ "sid": peer.session() })))));
+        let mut answer = json!({ "sid": peer.session() });
+        if let (Some(key), Some(answer)) =
+            (peer.standing(|standing| standing.key.clone()), answer.as_object_mut())
+        {
+            answer.insert("pid".to_owned(), json!(key));
+        }
+        self.tell(peer, Body::Connect(Some(&raw(&answer))));
     }
 
     /// The client does not come back by itself after this.
