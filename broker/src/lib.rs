@@ -8,6 +8,7 @@
 
 pub mod chaos;
 mod control;
+mod directory;
 mod history;
 mod kept;
 mod membership;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
 pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
+pub use directory::{Busiest, Directory, Earlier, Page, RoomCount};
 pub use history::{Continuity, Entry, History, HistoryQuery};
 pub use kept::KeptKey;
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
@@ -64,7 +66,7 @@ pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
 /// nonces), not prevented. Ephemeral publications and what nodes [tell](Self::control) each other are passed on once to
 /// whoever is subscribed, and nothing more.
 #[async_trait]
-pub trait Broker: Send + Sync + 'static {
+pub trait Broker: Directory + Send + Sync + 'static {
     /// Names the receiver of this node's frames. Called once, before the first [`subscribe`](Self::subscribe).
     fn attach(&self, sink: Arc<dyn Sink>);
 

@@ -30,6 +30,7 @@ pub(crate) fn outline() -> OpenApi {
     tags(
         (name = "publish", description = "Messages from backends to clients"),
         (name = "users", description = "Who is connected"),
+        (name = "rooms", description = "What there is, and what was said"),
         (name = "memberships", description = "Rooms that the backend puts users into")
     )
 )]
@@ -185,7 +186,7 @@ impl IntoResponses for AdminProblems {
             [
                 ("400", "A name or a parameter is not allowed, or the body is not what the call takes"),
                 ("401", "The credential is missing, wrong or too old"),
-                ("403", "The credential lacks the scope for administration, or does not reach the tenant"),
+                ("403", "The credential lacks the scope for administration, or does not reach the tenant, or presence is off"),
                 ("503", "There was no answer in time, or too many calls are in flight; repeating it is safe"),
             ]
             .map(problem),

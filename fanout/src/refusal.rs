@@ -32,6 +32,14 @@ pub(crate) enum Refusal {
     /// A parameter of the query is not what the call takes.
     #[error("{0}")]
     Parameter(String),
+    /// A parameter of the query is of a kind with a word of its own.
+    #[error("{detail}")]
+    BadParameter {
+        /// The word.
+        code: ErrorCode,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A name in the path or the query is not allowed.
     #[error("{what} {error}")]
     NamedParameter {
@@ -89,6 +97,9 @@ pub(crate) enum Refusal {
     /// The broker did not answer in time, and what was asked of it may be done.
     #[error("there was no answer in time; repeating the call is safe")]
     Away,
+    /// Who is in a channel is not tracked.
+    #[error("presence is off for {0}")]
+    PresenceOff(String),
     /// There is no such session.
     #[error("the user is not connected")]
     NotConnected,
@@ -125,6 +136,7 @@ impl Refusal {
         match self {
             Self::Malformed { .. } | Self::MediaType(_) | Self::Parameter(_) => ErrorCode::InvalidMessage,
             Self::Name { .. } | Self::NamedParameter { .. } => ErrorCode::InvalidName,
+            Self::BadParameter { code, .. } => *code,
             Self::TooManyRooms => ErrorCode::LimitReached,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
@@ -132,7 +144,7 @@ impl Refusal {
             Self::Token(error) => error.code(),
             Self::UnknownApiKey => ErrorCode::InvalidToken,
             Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => ErrorCode::Unknown,
-            Self::Forbidden(_) => ErrorCode::Forbidden,
+            Self::Forbidden(_) | Self::PresenceOff(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
             Self::Unavailable | Self::Away | Self::Stopped { .. } | Self::Busy | Self::SlowBody => {
                 ErrorCode::Unavailable
@@ -168,13 +180,14 @@ impl Refusal {
             Self::Malformed { .. }
             | Self::Name { .. }
             | Self::Parameter(_)
+            | Self::BadParameter { .. }
             | Self::NamedParameter { .. }
             | Self::MediaType(_)
             | Self::SlowBody => "invalid",
             Self::TooManyRooms => "too_many",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
             Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => "unknown",
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::PresenceOff(_) => "forbidden",
             Self::Conflict => "conflict",
             Self::Unavailable
             | Self::Away

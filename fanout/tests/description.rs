@@ -103,7 +103,10 @@ fn looks_like(schema: &Value, problem: &Value) {
 
 /// A path with names in the places of its parameters.
 fn filled(path: &str) -> String {
-    path.replace("{user}", "42").replace("{room}", "lobby").replace("{session}", "s")
+    path.replace("{user}", "42")
+        .replace("{room}", "lobby")
+        .replace("{session}", "s")
+        .replace("{channel}", "room:lobby")
 }
 
 /// A body that fits: the example of the description.

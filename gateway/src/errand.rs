@@ -191,7 +191,7 @@ impl Seats<'_> {
                 arrive(self.node, channel, since)
             });
         let both = async { tokio::join!(own, everyone) };
-        let Ok((Ok(mut own), Ok(everyone))) = timeout(PATIENCE, both).await else {
+        let Ok((Ok(mut own), Ok(mut everyone))) = timeout(PATIENCE, both).await else {
             return failed(Failure::NotAdmitted);
         };
         // From here on the session is told of changes of what is looked up next.
@@ -204,6 +204,14 @@ impl Seats<'_> {
         let Ok(memberships) = self.node.broker.memberships(&self.tenant, &self.user.user).await else {
             return failed(Failure::NotAdmitted);
         };
+        // Where the tenant wants to see who is online.
+        let all = everyone.following.channel().clone();
+        if self.channels.of(&all).presence {
+            match self.node.presence.enter(&all, &self.user).await {
+                Ok((stay, _)) => everyone.following.stays(stay, self.user.user.clone()),
+                Err(Unavailable(_)) => return failed(Failure::NotAdmitted),
+            }
+        }
         rooms.extend(memberships.iter().cloned());
         rooms.sort();
         rooms.dedup();

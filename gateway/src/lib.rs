@@ -38,6 +38,7 @@ pub mod socketio;
 mod socketio_session;
 mod standing;
 mod takeover;
+mod tally;
 mod timers;
 mod websocket;
 mod wire;
@@ -143,6 +144,7 @@ impl Gateway {
         let swept = Arc::clone(&hub);
         let mut tasks = vec![
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
+            tokio::spawn(tally::run(Arc::clone(&hub), Arc::clone(&broker))),
             tokio::spawn(reader::audit(hub, broker)),
             tokio::spawn(clerk.run(questions)),
             tokio::spawn(async move { keeper.run().await }),

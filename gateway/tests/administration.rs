@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use broker::memory::{MemoryBroker, Store};
 use broker::{Broker, Control, Question, SessionSeen, ask};
-use proto::{ChannelRules, NodeId, SessionId};
+use proto::{Channel, ChannelOptions, ChannelRules, Kind, NodeId, Pattern, SessionId};
 use serde_json::json;
-use support::{Node, user};
+use support::{Node, tenant, user};
 use switchboard_gateway::GatewayConfig;
 
 struct World {
@@ -79,4 +79,32 @@ async fn one_session_alone_can_be_disconnected() {
     second.expect("pong").await;
     let unknown = SessionId::new("unknown").unwrap();
     assert!(world.disconnect("ann", Some(unknown)).await.is_empty());
+}
+
+#[tokio::test]
+async fn who_is_online_is_known_where_presence_is_on_for_everyone() {
+    let store = Store::new();
+    let online = ChannelOptions { presence: true, ..ChannelOptions::default_for(Kind::Everyone) };
+    let rules = ChannelRules::new(vec![(Pattern::new("all").unwrap(), online)]);
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(&store, NodeId::new("a").unwrap()));
+    let node = Node::on(broker, GatewayConfig::default(), rules);
+    let everyone = Channel::everyone(&tenant());
+    let first = node.client("ann").await;
+    let _second = node.client("ann").await;
+    let bob = node.client("bob").await;
+    let online = async || node.broker.present(&everyone, 10).await.unwrap();
+    assert_eq!(online().await.count, 2);
+    drop((first, bob));
+    until(async || online().await.count == 1).await;
+    assert_eq!(online().await.users[0].user.as_str(), "ann");
+    until(async || node.broker.sessions(&tenant()).await.unwrap() == 1).await;
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
 }

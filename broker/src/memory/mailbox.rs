@@ -21,7 +21,7 @@ const EVENT_BYTES: usize = 128;
 const BATCH: usize = 512;
 
 /// Tells the handles on a store apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NodeKey(pub(super) u64);
 
 /// What a sink is to be told.

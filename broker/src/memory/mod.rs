@@ -5,6 +5,7 @@
 //! which gives them the order of the stream; sinks are called without any lock.
 
 mod answers;
+mod directory;
 mod kept;
 mod mailbox;
 mod memberships;
@@ -68,6 +69,7 @@ impl MemoryBroker {
     fn leave(&self) {
         self.mailbox.close();
         self.store.places().waive_all(self.mailbox.node());
+        self.store.census().leave(self.mailbox.node());
         self.store.each(|channel, topic| {
             topic.unsubscribe(self.mailbox.node());
             for user in topic.held_by(self.mailbox.node()) {

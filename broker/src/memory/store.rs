@@ -12,6 +12,7 @@ use proto::Channel;
 use tokio::time::Instant;
 
 use super::answers::Answers;
+use super::directory::Census;
 use super::kept::Kept;
 use super::mailbox::NodeKey;
 use super::memberships::Memberships;
@@ -47,6 +48,7 @@ struct Shared {
     outboxes: Outboxes,
     answers: Answers,
     places: Places,
+    census: Census,
 }
 
 struct Shard {
@@ -74,6 +76,7 @@ impl Store {
             outboxes: Outboxes::default(),
             answers: Answers::default(),
             places: Places::default(),
+            census: Census::default(),
         }))
     }
 
@@ -124,6 +127,11 @@ impl Store {
     /// The places that users' sessions have.
     pub(super) fn places(&self) -> &Places {
         &self.0.places
+    }
+
+    /// What nodes said of themselves.
+    pub(super) fn census(&self) -> &Census {
+        &self.0.census
     }
 
     /// A number for a new node.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::mailbox::{Event, Mailbox, NodeKey};
 use crate::{
-    Entry, History, HistoryQuery, IdempotencyKey, Presence, PresenceNews, PublishError, Published, Retention,
+    Earlier, Entry, History, HistoryQuery, IdempotencyKey, Presence, PresenceNews, PublishError, Published,
+    Retention,
 };
 
 /// How long beyond its entries a stream remembers its top without being asked for it. A client that is away for less and
@@ -191,6 +192,20 @@ impl Topic {
     /// The number of users, where that is due.
     pub(super) fn take_count(&mut self) -> Option<PresenceNews> {
         std::mem::take(&mut self.count_due).then_some(PresenceNews::Count(self.present.len() as u64))
+    }
+
+    /// How many users are there.
+    pub(super) fn count(&self) -> u64 {
+        self.present.len() as u64
+    }
+
+    /// The last publications before a place, or before the top.
+    pub(super) fn earlier(&mut self, before: Option<Position>, limit: u32, now: Instant) -> Earlier {
+        let stream = self.stream(now);
+        let after = |entry: &&Entry| before.is_some_and(|before| entry.step.position.offset > before.offset);
+        let backwards = stream.entries.iter().rev().skip_while(after);
+        let read = backwards.take((limit as usize).saturating_add(1)).cloned().collect();
+        Earlier::judge(before, stream.top, read, limit)
     }
 
     pub(super) fn present(&self, limit: usize) -> Presence {

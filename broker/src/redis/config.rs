@@ -91,9 +91,9 @@ impl RedisConfig {
                            +cluster|info +cluster|slots +cluster|nodes \
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
                            +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange +xlen +xdel \
-                           +hget +hset +hdel +hexists +hmget +hkeys +hvals +hlen +hincrby +hrandfield +hscan \
+                           +hget +hset +hdel +hexists +hmget +hkeys +hvals +hgetall +hlen +hincrby +hrandfield +hscan \
                            +sadd +srem +srandmember +smembers +sismember +smismember +scard \
-                           +zadd +zrem +zrange +zrangebylex +zcard +time";
+                           +zadd +zrem +zrange +zrangebylex +zscan +zcard +time";
 
     /// Reads a URL.
     ///

@@ -100,6 +100,16 @@ impl Keys {
         ["letters", "order"].map(|what| format!("{}:outbox:{{dead}}:{what}", self.prefix))
     }
 
+    /// A sorted set of the rooms in which somebody is, of the tenant with this channel of everyone, by how many.
+    pub(super) fn rooms(&self, everyone: &Channel) -> String {
+        self.of(everyone, ":k")
+    }
+
+    /// A hash of numbers of sessions by node, of the tenant with this channel of everyone.
+    pub(super) fn sessions(&self, everyone: &Channel) -> String {
+        self.of(everyone, ":x")
+    }
+
     /// A hash of answers to a question.
     pub(super) fn answers(&self, question: &Question) -> String {
         [&self.prefix, ":answers:", question.as_str()].concat()

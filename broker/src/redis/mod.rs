@@ -27,8 +27,9 @@ use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Broker, Health, History, HistoryQuery, KeptKey, Members, MembershipChange, MembershipError, Place,
-    Presence, Publish, PublishError, Published, Question, Sink, Unavailable,
+    Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, KeptKey, Members, MembershipChange,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, RoomCount, Sink,
+    Unavailable,
 };
 use answers::Answers;
 use commands::Commands;
@@ -224,6 +225,43 @@ impl Broker for RedisBroker {
     }
 }
 
+#[async_trait]
+impl Directory for RedisBroker {
+    async fn present_page(
+        &self,
+        channel: &Channel,
+        from: u64,
+        limit: usize,
+    ) -> Result<Page<PresenceEntry>, Unavailable> {
+        self.present.page(channel, from, limit).await
+    }
+
+    async fn rooms(&self, tenant: &Tenant, from: u64, limit: usize) -> Result<Page<RoomCount>, Unavailable> {
+        self.present.rooms(tenant, from, limit).await
+    }
+
+    async fn busiest(&self, tenant: &Tenant, limit: usize) -> Result<Busiest, Unavailable> {
+        self.present.busiest(tenant, limit).await
+    }
+
+    async fn report_sessions(&self, tenant: &Tenant, sessions: u64) -> Result<(), Unavailable> {
+        self.present.report(tenant, sessions).await
+    }
+
+    async fn sessions(&self, tenant: &Tenant) -> Result<u64, Unavailable> {
+        self.present.sessions(tenant).await
+    }
+
+    async fn earlier(
+        &self,
+        channel: &Channel,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Earlier, Unavailable> {
+        self.store.earlier(channel, before, limit).await
+    }
+}
+
 impl Drop for RedisBroker {
     fn drop(&mut self) {
         self.closed.cancel();
@@ -252,6 +290,7 @@ async fn look_around(present: Present, closed: CancellationToken) {
     while closed.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         let looking = async {
             present.tell_counts().await?;
+            present.count_rooms().await?;
             present.bury_dead().await
         };
         if let Some(Err(error)) = closed.run_until_cancelled(looking).await {

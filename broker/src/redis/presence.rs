@@ -8,6 +8,7 @@
 //! it has to clear up ([`burial`]).
 
 mod burial;
+mod census;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -68,6 +69,8 @@ pub(super) struct Present {
     roll: Arc<Mutex<Roll>>,
     /// Crowded channels whose number of users is to be told. Bounded by the channels that this node changes in a second.
     crowded: Arc<Mutex<HashSet<Channel>>>,
+    /// Rooms whose number of users is to be written for all to see. Bounded by the rooms that this node changes.
+    changed: Arc<Mutex<HashSet<Channel>>>,
 }
 
 /// How news are told.
@@ -83,7 +86,17 @@ impl Present {
     pub(super) fn new(commands: Commands, keys: Keys, node: NodeId, news: News) -> Self {
         let life = Arc::new(Mutex::new(new_life(&node)));
         let leases = Leases::new(commands.clone(), keys.clone());
-        Self { commands, keys, leases, node, news, life, roll: Arc::default(), crowded: Arc::default() }
+        Self {
+            commands,
+            keys,
+            leases,
+            node,
+            news,
+            life,
+            roll: Arc::default(),
+            crowded: Arc::default(),
+            changed: Arc::default(),
+        }
     }
 
     fn life(&self) -> Life {
@@ -243,8 +256,9 @@ impl Present {
         vec![self.keys.channel(channel).into(), self.news.verb.into(), self.news.limit.to_string().into()]
     }
 
-    /// Remembers that a change in a crowded channel was not told.
+    /// Remembers what is to be told of a change that may have been made, and that it was not told in a crowded channel.
     fn heed(&self, channel: &Channel, crowded: u64) {
+        self.recount(channel);
         if crowded != 0 {
             self.crowded.lock().insert(channel.clone());
         }

@@ -17,12 +17,14 @@ use super::reply::{Outcome, Reading};
 use super::retry::Repeat;
 use super::wire;
 use crate::{
-    Frame, History, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention, Unavailable,
+    Earlier, Frame, History, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention,
+    Unavailable,
 };
 
 static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     Script::from_lua(concat!(include_str!("scripts/enqueue.lua"), include_str!("scripts/publish.lua")))
 });
+static EARLIER: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/earlier.lua")));
 static SIGNAL: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/signal.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/read.lua")));
 
@@ -189,6 +191,23 @@ impl Store {
 
     async fn top(&self, channel: Channel) -> Result<Position, Unavailable> {
         Ok(self.read(&channel, 0, None).await?.top)
+    }
+
+    pub(super) async fn earlier(
+        &self,
+        channel: &Channel,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Earlier, Unavailable> {
+        let keys = [self.keys.meta(channel), self.keys.stream(channel)];
+        let (epoch, offset) = before.map_or((String::new(), String::new()), |before| {
+            (before.epoch.0.to_string(), before.offset.to_string())
+        });
+        // One more than asked for: the place's own entry.
+        let arguments: [Value; 3] = [(u64::from(limit) + 1).to_string().into(), epoch.into(), offset.into()];
+        let Reading { top, entries } =
+            self.commands.script(Repeat::Harmless, &EARLIER, &keys, |_| arguments.to_vec()).await?;
+        Ok(Earlier::judge(before, top, entries, limit))
     }
 
     async fn read(

@@ -8,6 +8,7 @@
 
 mod answers;
 mod control;
+mod directory;
 mod history;
 mod ids;
 mod kept;
@@ -128,6 +129,15 @@ macro_rules! contract {
             answers {
                 whoever_asks_gets_what_every_node_answered,
                 who_waits_for_a_node_that_does_not_answer_waits_no_longer_than_it_wants,
+            }
+            directory {
+                who_is_present_is_listed_page_by_page,
+                who_was_only_on_a_node_that_vanished_is_not_listed,
+                rooms_are_listed_with_how_many_are_in_them_until_the_last_one_left,
+                the_busiest_rooms_come_first,
+                sessions_add_up_over_the_nodes_that_live,
+                a_stream_is_read_backwards_page_by_page,
+                reading_backwards_from_a_place_of_another_stream_finds_nothing,
             }
             presence {
                 a_user_counts_once_however_often_it_is_held,

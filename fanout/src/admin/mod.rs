@@ -3,7 +3,9 @@
 //! Each call needs the scope for administration, and speaks of one tenant: the caller's own, or the one of the parameter
 //! `tenant` where the credential reaches it.
 
+pub(crate) mod history;
 pub(crate) mod memberships;
+pub(crate) mod overview;
 mod params;
 pub(crate) mod users;
 

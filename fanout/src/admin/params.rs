@@ -46,12 +46,24 @@ impl Params {
 
     /// How many things of a list are asked for.
     pub(crate) fn limit(&self) -> Result<usize, Refusal> {
-        let Some(text) = self.text("limit") else { return Ok(PAGE) };
+        self.limit_or(PAGE)
+    }
+
+    /// The same, with another default.
+    pub(crate) fn limit_or(&self, default: usize) -> Result<usize, Refusal> {
+        let Some(text) = self.text("limit") else { return Ok(default) };
         // Plain digits: what else `parse` takes, as a sign, is no limit.
         let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
         number
             .filter(|number| (1..=LONGEST_PAGE).contains(number))
             .ok_or_else(|| Refusal::Parameter(format!("limit must be a number from 1 to {LONGEST_PAGE}")))
+    }
+
+    /// Where a list goes on.
+    pub(crate) fn from(&self) -> Result<u64, Refusal> {
+        let Some(text) = self.text("from") else { return Ok(0) };
+        let number = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        number.ok_or_else(|| Refusal::Parameter("from must be the next of the page before".into()))
     }
 }
 
@@ -91,6 +103,15 @@ pub(crate) mod described {
         /// Another tenant than the caller's own, for callers that reach it.
         #[param(nullable = false, min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.:@+=|~-]+$")]
         tenant: Option<String>,
+    }
+
+    /// The parameters of a list.
+    #[derive(IntoParams)]
+    #[into_params(parameter_in = Query)]
+    pub(crate) struct From {
+        /// Where to go on: the `next` of the page before.
+        #[param(nullable = false, pattern = r"^[0-9]{1,19}$")]
+        from: Option<String>,
     }
 
     /// The parameters of a list.

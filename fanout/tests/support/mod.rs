@@ -15,14 +15,18 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
-    Broker, Health, History, HistoryQuery, IdempotencyKey, KeptKey, Members, MembershipError, Place,
-    Presence, Publish, PublishError, Published, Question, Sink, Unavailable,
+    Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, IdempotencyKey, KeptKey, Members,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, RoomCount, Sink,
+    Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
-use proto::{Channel, ChannelRules, Epoch, NodeId, Nonce, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{
+    Channel, ChannelOptions, ChannelRules, Epoch, Kind, NodeId, Nonce, Pattern, Position, PresenceEntry,
+    Room, Tenant, UserId,
+};
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
 use tower::ServiceExt;
@@ -193,6 +197,43 @@ impl Broker for FakeBroker {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl Directory for FakeBroker {
+    async fn present_page(
+        &self,
+        channel: &Channel,
+        from: u64,
+        limit: usize,
+    ) -> Result<Page<PresenceEntry>, Unavailable> {
+        self.rest.present_page(channel, from, limit).await
+    }
+
+    async fn rooms(&self, tenant: &Tenant, from: u64, limit: usize) -> Result<Page<RoomCount>, Unavailable> {
+        self.rest.rooms(tenant, from, limit).await
+    }
+
+    async fn busiest(&self, tenant: &Tenant, limit: usize) -> Result<Busiest, Unavailable> {
+        self.rest.busiest(tenant, limit).await
+    }
+
+    async fn report_sessions(&self, tenant: &Tenant, sessions: u64) -> Result<(), Unavailable> {
+        self.rest.report_sessions(tenant, sessions).await
+    }
+
+    async fn sessions(&self, tenant: &Tenant) -> Result<u64, Unavailable> {
+        self.rest.sessions(tenant).await
+    }
+
+    async fn earlier(
+        &self,
+        channel: &Channel,
+        before: Option<Position>,
+        limit: u32,
+    ) -> Result<Earlier, Unavailable> {
+        self.rest.earlier(channel, before, limit).await
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -241,10 +282,16 @@ impl Api {
         let rest = MemoryBroker::new(&broker::memory::Store::default(), NodeId::new("test").unwrap());
         let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default(), rest });
         let registry = Registry::new();
-        let fanout =
-            Fanout::new(config, broker.clone(), credentials::callers(), ChannelRules::default(), &registry)
-                .unwrap();
+        let fanout = Fanout::new(config, broker.clone(), credentials::callers(), rules(), &registry).unwrap();
         Self { router: fanout.router(), broker, registry }
+    }
+
+    /// From now on nobody tracks who is online.
+    pub fn without_presence(&mut self) {
+        let rules = ChannelRules::default();
+        let (broker, callers) = (self.broker.clone(), credentials::callers());
+        let fanout = Fanout::new(FanoutConfig::default(), broker, callers, rules, &Registry::new()).unwrap();
+        self.router = fanout.router();
     }
 
     pub async fn post(&self, path: &str, body: &str) -> Answer {
@@ -281,6 +328,12 @@ impl Api {
         let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
         text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
     }
+}
+
+/// The defaults, with presence for everyone of the tenant.
+fn rules() -> ChannelRules {
+    let online = ChannelOptions { presence: true, ..ChannelOptions::default_for(Kind::Everyone) };
+    ChannelRules::new(vec![(Pattern::new("all").unwrap(), online)])
 }
 
 /// A call by someone that [`credential`] knows.

@@ -1,9 +1,10 @@
 //! What other processes tell this node about a user's sessions, and ask it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use broker::{Control, LISTED_SESSIONS, MembershipChange, Question, Replaced};
-use proto::{Close, SessionId};
+use proto::{Close, Kind, SessionId, Tenant};
 
 use super::Hub;
 use crate::peer::{Memberships, Peer, Signal};
@@ -55,6 +56,21 @@ impl Hub {
             // From a node of a later version.
             None => tracing::debug!(channel, "a message from node to node that is not known here"),
         }
+    }
+
+    /// How many sessions each tenant has here: each of them listens to the channel of everyone.
+    pub(crate) fn sessions_by_tenant(&self) -> HashMap<Tenant, u64> {
+        let mut sessions = HashMap::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let everyone = shard.values().filter(|entry| entry.channel.kind() == Kind::Everyone);
+            for entry in everyone.filter(|entry| entry.attachments > 0) {
+                if let Ok(tenant) = Tenant::new(entry.channel.tenant()) {
+                    sessions.insert(tenant, entry.attachments as u64);
+                }
+            }
+        }
+        sessions
     }
 
     /// The connections in a channel, or the one of them that is named.
