@@ -228,6 +228,10 @@ impl Session {
         match (&self.state, command) {
             (State::Closed, _) => {}
             (_, Command::Ping) => self.reply(&Outgoing::Pong { timestamp: now }),
+            // There is one, and it is none.
+            (State::Anonymous(_), Command::Auth { token, .. }) if token.is_empty() => {
+                self.refuse(Purpose::Authenticate, &TokenError::Malformed);
+            }
             (State::Anonymous(_), Command::Auth { token, since }) => {
                 self.state = State::Anonymous(since);
                 self.verify(token, Purpose::Authenticate);
