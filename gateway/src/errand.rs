@@ -206,7 +206,7 @@ impl Seats<'_> {
         };
         // Where the tenant wants to see who is online.
         let all = everyone.following.channel().clone();
-        if self.channels.of(&all).presence {
+        if self.terms.channels.of(&all).presence {
             match self.node.presence.enter(&all, &self.user).await {
                 Ok((stay, _)) => everyone.following.stays(stay, self.user.user.clone()),
                 Err(Unavailable(_)) => return failed(Failure::NotAdmitted),
