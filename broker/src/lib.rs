@@ -36,7 +36,7 @@ pub use outbox::{
 };
 pub use place::{PLACE_KEPT, Place, Replaced};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
-pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention};
+pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention, patience};
 
 /// One node's handle on what joins the nodes.
 ///

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use proto::{MessageId, Position, Publication};
+use proto::{ChannelOptions, Durability, MessageId, Position, Publication};
 
 use crate::Unavailable;
 
@@ -28,6 +28,26 @@ pub struct Retention {
     pub size: u32,
     /// For this long after the last one.
     pub age: Duration,
+    /// Where the publication must be before the publish succeeds.
+    pub durability: Durability,
+}
+
+impl Retention {
+    /// What a channel with these options keeps; `None` if it keeps nothing.
+    pub fn of(options: &ChannelOptions) -> Option<Self> {
+        let &ChannelOptions { history_size: size, history_age: age, durability, .. } = options;
+        (size > 0).then_some(Self { size, age, durability })
+    }
+}
+
+/// How much longer than others a publish of this durability may take: until a replica, or a disk that is written to once
+/// a second, has it.
+pub const fn patience(durability: Durability) -> Duration {
+    match durability {
+        Durability::Memory => Duration::ZERO,
+        Durability::Replica => Duration::from_secs(1),
+        Durability::Fsync => Duration::from_millis(1500),
+    }
 }
 
 /// Identifies a publish within its channel for [`IdempotencyKey::WINDOW`].
@@ -105,6 +125,13 @@ pub enum PublishError {
     /// As much waits for the backend as may. Nothing was published.
     #[error("too much waits for the backend")]
     OutboxFull,
+    /// It is in the stream, but did not get as far as [`Retention::durability`] asks in time. Repeating it with the same id
+    /// waits again.
+    #[error("the message is stored, but nothing beyond that was confirmed in time")]
+    Unconfirmed,
+    /// The durability that was asked for cannot be had here. Nothing was stored.
+    #[error("{0}")]
+    Unsupported(&'static str),
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{
-    Channel, EventName, MessageId, NodeId, PresenceEntry, Publication, Room, Tenant, Timestamp, UserId,
+    Channel, Durability, EventName, MessageId, NodeId, PresenceEntry, Publication, Room, Tenant, Timestamp,
+    UserId,
 };
 use switchboard_broker::memory::{MemoryBroker, Store};
 use switchboard_broker::{
-    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, PresenceNews, Publish, Retention, Sink,
+    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, PresenceNews, Publish, PublishError, Retention,
+    Sink,
 };
 use tokio::time::advance;
 
@@ -37,7 +39,7 @@ fn message(data: &str) -> Publish {
     };
     Publish {
         publication,
-        retention: Some(Retention { size: 10, age: AGE }),
+        retention: Some(Retention { size: 10, age: AGE, durability: Durability::Memory }),
         idempotency: None,
         outbox: None,
     }
@@ -67,6 +69,18 @@ async fn history_ends_its_age_after_the_last_publication_and_the_place_in_it_las
     assert_eq!((behind.entries.len(), behind.continuity), (0, Continuity::Trimmed));
     let third = broker.publish(&room("r"), message("3")).await.unwrap().position.unwrap();
     assert_eq!((third.epoch, third.offset), (first.epoch, 3));
+}
+
+#[tokio::test]
+async fn memory_alone_confirms_no_more_than_memory() {
+    let broker = node(&Store::new(), "a");
+    for durability in [Durability::Replica, Durability::Fsync] {
+        let mut asked = message("1");
+        asked.retention.as_mut().unwrap().durability = durability;
+        let outcome = broker.publish(&room("r"), asked).await;
+        assert!(matches!(outcome, Err(PublishError::Unsupported(_))), "{outcome:?}");
+    }
+    assert_eq!(broker.history(&room("r"), ALL).await.unwrap().entries.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

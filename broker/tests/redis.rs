@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::{
-    Channel, EventName, MessageId, NodeId, Position, PresenceEntry, Publication, Room, Tenant, Timestamp,
-    UserId,
+    Channel, Durability, EventName, MessageId, NodeId, Position, PresenceEntry, Publication, Room, Tenant,
+    Timestamp, UserId,
 };
 use serde_json::value::RawValue;
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
@@ -418,7 +418,8 @@ fn message(text: &str) -> Publish {
         from: None,
         timestamp: Timestamp(1),
     };
-    let retention = Some(Retention { size: 1000, age: Duration::from_secs(600) });
+    let retention =
+        Some(Retention { size: 1000, age: Duration::from_secs(600), durability: Durability::Memory });
     Publish { publication, retention, idempotency: None, outbox: None }
 }
 

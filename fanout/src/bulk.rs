@@ -78,7 +78,7 @@ impl Bulk<'_> {
         let mut stopped = None;
         for (line, outcome) in lines.into_iter().zip(outcomes) {
             let result = self.api.settle(outcome);
-            if result.as_ref().is_err_and(|failure| failure.refusal == Refusal::Unavailable) {
+            if result.as_ref().is_err_and(|failure| failure.refusal.holds_up()) {
                 stopped = stopped.or(Some(line));
             }
             self.note(line, result.map(|receipts| receipts.iter().all(|receipt| receipt.duplicate)));

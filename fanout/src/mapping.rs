@@ -107,6 +107,7 @@ impl<V: Variable> Mapping<V> {
             data: RawValue::from_string(data).map_err(|error| Refusal::malformed("", error.to_string()))?,
             id: None,
             ephemeral: self.ephemeral,
+            durability: None,
             tenant: None,
         };
         Ok(Order::check(request, &tenant, rules)?)

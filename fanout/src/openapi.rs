@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use proto::ErrorCode;
+use proto::{Durability, ErrorCode};
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
 };
@@ -96,6 +96,13 @@ fn error_code() -> Object {
         .build()
 }
 
+pub(crate) fn durability() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(Durability::ALL.map(Durability::as_str)))
+        .build()
+}
+
 impl ToSchema for To {
     fn name() -> Cow<'static, str> {
         "To".into()
@@ -152,6 +159,7 @@ impl IntoResponses for PublishProblems {
         let own = [
             ("403", "The token lacks the scope, or `tenant` names one that the caller may not publish to"),
             ("422", "The id was used before for another message"),
+            ("501", "The `durability` that was asked for cannot be had here; nothing was stored"),
         ];
         BatchProblems::responses().into_iter().chain(own.map(problem)).collect()
     }
@@ -170,7 +178,7 @@ impl IntoResponses for BatchProblems {
                 ("408", "The body did not arrive in time"),
                 ("413", "The body is larger than the API takes, or the data larger than the channel takes"),
                 ("415", "The body is not declared as application/json"),
-                ("503", "The message could not be stored in time, or too many calls are in flight; repeat it with the same id"),
+                ("503", "The message could not be stored in time, or is stored and could not be confirmed in time (code `unconfirmed`), or too many calls are in flight; repeat it with the same id"),
             ]
             .map(problem),
         )

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Broker, IdempotencyKey, Publish, PublishError, Published, Retention};
 use futures_util::{StreamExt, stream};
@@ -48,7 +49,7 @@ impl Publisher {
     ///
     /// Orders to the same channel are published one after the other, as they stand; where one could not be stored, those
     /// after it are not tried, so that repeating them keeps their order. `publisher` separates callers that may choose
-    /// the same ids. What is not done by the deadline is [`Refusal::Unavailable`].
+    /// the same ids. What is not done by the deadline, later by what a durable message may take, is [`Refusal::Unavailable`].
     pub(crate) async fn publish<'a>(
         &self,
         publisher: &str,
@@ -89,7 +90,7 @@ impl Publisher {
             } else {
                 self.store(publisher, &step, now, deadline).await
             };
-            away |= result == Err(Refusal::Unavailable);
+            away |= result.as_ref().is_err_and(Refusal::holds_up);
             done.push((step.place, step.channel, result));
         }
         done
@@ -103,7 +104,11 @@ impl Publisher {
         deadline: Instant,
     ) -> Result<Published, Refusal> {
         let options = self.rules.of(channel);
-        let stored = !order.ephemeral && options.history_size > 0;
+        let mut retention = if order.ephemeral { None } else { Retention::of(options) };
+        if let (Some(retention), Some(asked)) = (&mut retention, order.durability) {
+            retention.durability = asked;
+        }
+        let patience = retention.map_or(Duration::ZERO, |kept| broker::patience(kept.durability));
         let publish = Publish {
             publication: Publication {
                 event: order.event.clone(),
@@ -112,15 +117,17 @@ impl Publisher {
                 from: None,
                 timestamp: now,
             },
-            retention: stored.then_some(Retention { size: options.history_size, age: options.history_age }),
+            retention,
             idempotency: order.idempotency.as_ref().map(|id| IdempotencyKey::new(publisher, id)),
             // The backend knows what it says itself.
             outbox: None,
         };
-        match timeout_at(deadline, self.broker.publish(channel, publish)).await {
+        match timeout_at(deadline + patience, self.broker.publish(channel, publish)).await {
             Ok(Ok(published)) => Ok(published),
             Ok(Err(PublishError::Conflict)) => Err(Refusal::Conflict),
             Ok(Err(PublishError::OutboxFull)) => Err(Refusal::Unavailable),
+            Ok(Err(PublishError::Unconfirmed)) => Err(Refusal::Unconfirmed),
+            Ok(Err(PublishError::Unsupported(reason))) => Err(Refusal::Unsupported(reason)),
             Ok(Err(PublishError::Unavailable(reason))) => {
                 tracing::debug!(%reason, "publish failed");
                 Err(Refusal::Unavailable)

@@ -106,9 +106,15 @@ pub(crate) enum Refusal {
     /// A user would be a member of too many rooms.
     #[error("a user can be a member of at most {MEMBERSHIPS_MAX} rooms")]
     TooManyRooms,
+    /// The message is in, but not yet where it was asked to be.
+    #[error("the message is stored, but not confirmed in time; repeat it with the same id")]
+    Unconfirmed,
+    /// The broker cannot store it where it was asked to be.
+    #[error("durability cannot be had here: {0}")]
+    Unsupported(&'static str),
     /// A stream of messages ended early, because one could not be stored.
     #[error(
-        "the message of line {line} could not be stored in time; send it and all after it again, with the same ids"
+        "the message of line {line} could not be stored or confirmed in time; send it and all after it again, with the same ids"
     )]
     Stopped {
         /// Which message, from 1.
@@ -126,6 +132,11 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether what is to come after it in the same channel must wait for it to be repeated.
+    pub(crate) const fn holds_up(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unconfirmed)
+    }
+
     /// A refusal of a part of the body.
     pub(crate) fn malformed(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Malformed { detail: detail.into(), pointer: pointer.into() }
@@ -149,6 +160,8 @@ impl Refusal {
             Self::Unavailable | Self::Away | Self::Stopped { .. } | Self::Busy | Self::SlowBody => {
                 ErrorCode::Unavailable
             }
+            Self::Unconfirmed => ErrorCode::Unconfirmed,
+            Self::Unsupported(_) => ErrorCode::Unsupported,
         }
     }
 
@@ -170,6 +183,7 @@ impl Refusal {
             Self::Malformed { pointer, .. } | Self::Name { pointer, .. } => Some(pointer),
             Self::DataTooLarge { .. } => Some("/data"),
             Self::Conflict => Some("/id"),
+            Self::Unsupported(_) => Some("/durability"),
             _ => None,
         }
     }
@@ -193,6 +207,8 @@ impl Refusal {
             | Self::Away
             | Self::Stopped { .. }
             | Self::Token(TokenError::KeysUnavailable) => "unavailable",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Unsupported(_) => "unsupported",
             Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
             Self::Busy | Self::TooManyWebhooks => "overloaded",
             Self::Webhook(rejection) => rejection.label(),

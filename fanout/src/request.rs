@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use proto::{Channel, ChannelRules, EventName, MessageId, Room, Tenant, UserId};
+use proto::{Channel, ChannelRules, Durability, EventName, MessageId, Room, Tenant, UserId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -39,6 +39,11 @@ pub(crate) struct PublishRequest {
     /// Only for whoever is connected now: not stored, no position.
     #[serde(default)]
     pub(crate) ephemeral: bool,
+    /// Where the message must be before the call is answered 200: in Redis' `memory`, in that of a `replica` too, or on its
+    /// disk (`fsync`). Absent, it is what the channel is configured for, which is `memory` unless somebody said otherwise.
+    #[serde(default)]
+    #[schema(schema_with = crate::openapi::durability)]
+    pub(crate) durability: Option<Durability>,
     /// Another tenant than the caller's own, for callers that may publish to any.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.:@+=|~-]+$")]
@@ -122,6 +127,8 @@ pub(crate) struct Order {
     /// Under which a repeated call publishes once; the message's id unless the call said otherwise.
     pub(crate) idempotency: Option<MessageId>,
     pub(crate) ephemeral: bool,
+    /// What was asked for; otherwise each channel says.
+    pub(crate) durability: Option<Durability>,
 }
 
 impl Order {
@@ -139,10 +146,19 @@ impl Order {
                 return Err(Refusal::DataTooLarge { size, max, channel: channel.public_name() });
             }
         }
+        if request.durability.is_some_and(|asked| asked != Durability::Memory) {
+            if request.ephemeral {
+                return Err(Refusal::malformed("/durability", "an ephemeral message is stored nowhere"));
+            }
+            if channels.iter().any(|channel| rules.of(channel).history_size == 0) {
+                return Err(Refusal::Unsupported("the channel stores nothing"));
+            }
+        }
         let event = EventName::new(&request.event).map_err(at("/event"))?;
         let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
         let idempotency = id.clone();
-        Ok(Self { channels, event, data: request.data, id, idempotency, ephemeral: request.ephemeral })
+        let PublishRequest { data, ephemeral, durability, .. } = request;
+        Ok(Self { channels, event, data, id, idempotency, ephemeral, durability })
     }
 
     /// Makes repeating the call safe under a text of any length, which names nothing.

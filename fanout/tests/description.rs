@@ -160,6 +160,10 @@ async fn provoke(path: &str, method: &str, operation: &Value, status: u16) -> An
             assert_eq!(api.ask("POST", "/v1/memberships", Some(&full)).await.status, 200);
             api.call(request(who, json, &target, good())).await
         }
+        501 => {
+            let durable = json!({"to": {"room": "lobby"}, "event": "e", "data": 1, "durability": "fsync"});
+            api.post(path, &durable.to_string()).await
+        }
         503 => {
             let config = FanoutConfig { max_in_flight: 0, ..FanoutConfig::default() };
             let api = Api::configured(Behaviour::Works, config);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use broker::{Broker, Directory, Publish, Retention};
-use proto::{Channel, EventName, PresenceEntry, Publication, Tenant, Timestamp, UserId};
+use proto::{Channel, Durability, EventName, PresenceEntry, Publication, Tenant, Timestamp, UserId};
 use serde_json::json;
 use support::Api;
 
@@ -81,7 +81,8 @@ async fn a_channel_is_read_in_both_directions() {
             from: None,
             timestamp: Timestamp(7),
         };
-        let retention = Some(Retention { size: 100, age: Duration::from_secs(60) });
+        let retention =
+            Some(Retention { size: 100, age: Duration::from_secs(60), durability: Durability::Memory });
         let publish = Publish { publication, retention, idempotency: None, outbox: None };
         api.broker.rest.publish(&channel, publish).await.unwrap();
     }

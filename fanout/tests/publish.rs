@@ -3,6 +3,7 @@
 
 mod support;
 
+use proto::{ChannelOptions, ChannelRules, Durability, Kind, Pattern};
 use serde_json::{Value, json};
 use support::{Api, Behaviour, post};
 
@@ -72,6 +73,57 @@ async fn after_a_message_that_was_not_stored_its_channel_gets_no_later_one() {
         answer.json["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [503, 200, 503, 200]);
     assert_eq!(api.tried("acme/r/down"), 1);
+}
+
+#[tokio::test]
+async fn a_message_can_ask_for_more_than_memory_and_is_told_when_it_cannot_be_had() {
+    let api = Api::new();
+    let message = |durability: &str, more: &str| {
+        format!(
+            r#"{{"to":{{"room":"r"}},"event":"e","data":1,"id":"{durability}","durability":"{durability}"{more}}}"#
+        )
+    };
+    assert_eq!(api.post("/v1/publish", &message("memory", "")).await.status, 200);
+    // Stored all the same, so the same id finds it.
+    let answer = api.post("/v1/publish", &message("replica", "")).await;
+    let problem = answer.problem(503, "unconfirmed");
+    assert!(problem["detail"].as_str().unwrap().contains("same id"), "{problem}");
+    assert_eq!((answer.header("retry-after"), &problem["retryable"]), ("1", &true.into()));
+    assert_eq!(api.post("/v1/publish", &message("replica", "")).await.json["results"][0]["duplicate"], true);
+    let answer = api.post("/v1/publish", &message("fsync", "")).await;
+    let problem = answer.problem(501, "unsupported");
+    assert_eq!((&problem["pointer"], &problem["retryable"]), (&"/durability".into(), &false.into()));
+    for wrong in [message("fsync", r#","ephemeral":true"#), message("paper", "")] {
+        let answer = api.post("/v1/publish", &wrong).await;
+        assert_eq!(answer.problem(400, "invalid_message")["pointer"], "/durability");
+    }
+    // In a batch and in a stream each message asks for itself.
+    let items = format!(r#"{{"items":[{},{}]}}"#, message("fsync", ""), message("memory", ""));
+    let answer = api.post("/v1/publish/batch", &items).await;
+    assert_eq!(
+        (&answer.json["results"][0]["status"], &answer.json["results"][1]["status"]),
+        (&501.into(), &200.into())
+    );
+    let answer = api.call(ndjson(format!("{}\n{}\n", message("fsync", ""), message("memory", "")))).await;
+    assert_eq!((&answer.json["failed"], &answer.json["published"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn a_channels_own_durability_holds_for_messages_that_say_nothing() {
+    let durable = ChannelOptions { durability: Durability::Fsync, ..ChannelOptions::default_for(Kind::Room) };
+    let live = ChannelOptions { history_size: 0, ..durable.clone() };
+    let rules = ChannelRules::new(vec![
+        (Pattern::new("room:live").unwrap(), live),
+        (Pattern::new("room:*").unwrap(), durable),
+    ]);
+    let api = Api::ruled(rules);
+    let message =
+        |room: &str, more: &str| format!(r#"{{"to":{{"room":"{room}"}},"event":"e","data":1{more}}}"#);
+    api.post("/v1/publish", &message("r", "")).await.problem(501, "unsupported");
+    assert_eq!(api.post("/v1/publish", &message("r", r#","durability":"memory""#)).await.status, 200);
+    assert_eq!(api.post("/v1/publish", &message("r", r#","ephemeral":true"#)).await.status, 200);
+    assert_eq!(api.post("/v1/publish", &message("live", "")).await.status, 200);
+    api.post("/v1/publish", &message("live", r#","durability":"fsync""#)).await.problem(501, "unsupported");
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ pub(crate) async fn run(
                 Ok(published) => Outcome::Published { room, id, published },
                 Err(PublishError::Conflict) => Outcome::Failed(Failure::Conflict),
                 Err(PublishError::OutboxFull) => Outcome::Failed(Failure::OutboxFull),
+                Err(PublishError::Unconfirmed) => Outcome::Failed(Failure::Unconfirmed),
+                Err(PublishError::Unsupported(reason)) => Outcome::Failed(Failure::Unsupported(reason)),
                 Err(PublishError::Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
             }
         }

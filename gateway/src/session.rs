@@ -549,6 +549,8 @@ impl Session {
             }
             Failure::Unavailable => self.error(ErrorCode::Unavailable, AWAY),
             Failure::NotReviewed => self.set(Timer::Review, Some(SOON)),
+            Failure::Unconfirmed => self.error(ErrorCode::Unconfirmed, UNCONFIRMED),
+            Failure::Unsupported(reason) => self.error(ErrorCode::Unsupported, reason),
             Failure::NotAdmitted => {
                 if self.is_accepted {
                     self.error(ErrorCode::Unavailable, AWAY);
@@ -585,6 +587,7 @@ impl Session {
 const SOON: Duration = Duration::from_secs(5);
 
 const AWAY: &str = "cannot be done right now; try again";
+const UNCONFIRMED: &str = "stored, but not confirmed in time; repeat it with the same id";
 
 /// An error to answer with, in words for a person.
 type Refusal = (ErrorCode, &'static str);

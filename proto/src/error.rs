@@ -68,6 +68,10 @@ catalogue! {
     LimitReached = "limit_reached", 429, false;
     /// The broker cannot be reached; nothing was changed, or it is unknown whether it was: retry with the same id.
     Unavailable = "unavailable", 503, true;
+    /// It is stored, but not yet where it was asked to be, so it may still get lost: retry with the same id.
+    Unconfirmed = "unconfirmed", 503, true;
+    /// What joins the nodes cannot do what was asked for.
+    Unsupported = "unsupported", 501, false;
     /// A fault of ours.
     Internal = "internal", 500, true;
 }

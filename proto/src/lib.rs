@@ -31,7 +31,7 @@ pub use message::{
     SessionInfo,
 };
 pub use name::{EventName, MessageId, NameError, NodeId, Room, SessionId, Tenant, UserId};
-pub use options::{Access, ChannelOptions, ChannelRules};
+pub use options::{Access, ChannelOptions, ChannelRules, Durability};
 pub use pattern::{Pattern, PatternError};
 pub use position::{Epoch, Nonce, Position, PositionError, Step};
 pub use profile::{Profile, ProfileError};

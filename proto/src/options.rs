@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::channel::{Channel, Kind};
 use crate::pattern::Pattern;
 
@@ -16,6 +18,33 @@ pub enum Access {
     Members,
     /// No client; backends publish over HTTP.
     Nobody,
+}
+
+/// Where a publication must be before its publisher is told that it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// In the memory of the server that stores it.
+    #[default]
+    Memory,
+    /// In that of one of its replicas too.
+    Replica,
+    /// On that server's disk.
+    Fsync,
+}
+
+impl Durability {
+    /// The whole catalogue.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Replica, Self::Fsync];
+
+    /// The word in requests and configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Replica => "replica",
+            Self::Fsync => "fsync",
+        }
+    }
 }
 
 /// The options of a channel.
@@ -37,6 +66,8 @@ pub struct ChannelOptions {
     pub outbox: bool,
     /// How much may wait for the backend before clients are refused to publish.
     pub outbox_size: u32,
+    /// Where what is stored must be before its publisher is told so, unless the publisher asked for something else.
+    pub durability: Durability,
 }
 
 impl ChannelOptions {
@@ -54,6 +85,7 @@ impl ChannelOptions {
             max_message: 32 * 1024,
             outbox: false,
             outbox_size: 10_000,
+            durability: Durability::Memory,
         };
         match kind {
             Kind::Room => room,

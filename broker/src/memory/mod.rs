@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{Channel, Durability, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -118,6 +118,9 @@ impl Broker for MemoryBroker {
     }
 
     async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, PublishError> {
+        if publish.retention.is_some_and(|kept| kept.durability != Durability::Memory) {
+            return Err(PublishError::Unsupported("the broker in memory has neither replicas nor a disk"));
+        }
         let payload = publish.publication.encode().map_err(|error| Unavailable(error.to_string()))?;
         let outbox = publish.outbox;
         let message = Message {

@@ -87,7 +87,7 @@ pub enum ConfigError {
 impl RedisConfig {
     /// What an ACL user of Redis must be allowed, as rules of `ACL SETUSER`; `PREFIX` stands for the
     /// [`prefix`](Self::prefix). Sentinels have users of their own.
-    pub const ACL: &str = "~PREFIX:* &PREFIX:* +hello +auth +ping +quit +info +role +eval +evalsha +asking \
+    pub const ACL: &str = "~PREFIX:* &PREFIX:* +hello +auth +ping +quit +info +role +eval +evalsha +wait +asking \
                            +cluster|info +cluster|slots +cluster|nodes \
                            +subscribe +unsubscribe +ssubscribe +sunsubscribe +publish +spublish \
                            +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange +xlen +xdel \

@@ -1,6 +1,7 @@
 //! The broker that joins the nodes of a cluster through Redis.
 
 mod answers;
+mod assured;
 mod commands;
 mod config;
 mod kept;
@@ -32,6 +33,7 @@ use crate::{
     Unavailable,
 };
 use answers::Answers;
+use assured::Assured;
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use kept::Kept;
@@ -74,7 +76,9 @@ impl RedisBroker {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
         let outboxes = Outboxes::new(commands.clone(), keys.clone());
-        let store = Store::new(commands.clone(), keys.clone(), outboxes.clone(), config.is_cluster());
+        let assured = Arc::new(Assured::new(&config));
+        let store =
+            Store::new(commands.clone(), assured, keys.clone(), outboxes.clone(), config.is_cluster());
         let verb = if config.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
@@ -218,6 +222,7 @@ impl Broker for RedisBroker {
     async fn close(&self) {
         self.closed.cancel();
         self.link.close().await;
+        self.store.close();
         if let Err(error) = self.present.end().await {
             tracing::debug!(%error, "the lease of this node runs out by itself");
         }

@@ -4,6 +4,7 @@ use fred::error::{Error, ErrorKind};
 use fred::types::{FromValue, Value};
 use proto::{Epoch, Nonce, Position, Step, Timestamp};
 
+use super::link::resp;
 use super::wire::number;
 use crate::{Entry, EntryKey, Letter, Waiting};
 
@@ -36,15 +37,32 @@ impl FromValue for Outcome {
         if word.as_ref() == b"unmarked" {
             return number(&text(parts.next())?).map(Self::Unmarked).ok_or_else(malformed);
         }
-        let position = position(&mut parts)?;
+        Self::new(&word, position(&mut parts)?).ok_or_else(malformed)
+    }
+}
+
+impl Outcome {
+    fn new(word: &[u8], position: Position) -> Option<Self> {
         let position = (position.offset > 0).then_some(position);
-        match word.as_ref() {
-            b"ok" => Ok(Self::Done(position)),
-            b"dup" => Ok(Self::Duplicate(position)),
-            b"conflict" => Ok(Self::Conflict),
-            b"full" => Ok(Self::Full),
-            _ => Err(malformed()),
+        match word {
+            b"ok" => Some(Self::Done(position)),
+            b"dup" => Some(Self::Duplicate(position)),
+            b"conflict" => Some(Self::Conflict),
+            b"full" => Some(Self::Full),
+            _ => None,
         }
+    }
+
+    /// The same from a connection of our own.
+    pub(super) fn read(value: &resp::Value<'_>) -> Option<Self> {
+        let part = |value: &resp::Value<'_>| number(value.text()?);
+        if let [word, ticket] = value.array()? {
+            return (word.text()? == b"unmarked").then(|| part(ticket).map(Self::Unmarked))?;
+        }
+        let [word, epoch, offset, nonce] = value.array()? else { return None };
+        let position =
+            Position { epoch: Epoch(part(epoch)?), offset: part(offset)?, nonce: Nonce(part(nonce)?) };
+        Self::new(word.text()?, position)
     }
 }
 

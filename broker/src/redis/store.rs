@@ -1,6 +1,6 @@
 //! Streams: publish, read, and where they end.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use fred::types::scripts::Script;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use proto::{Channel, Position};
 
+use super::assured::{Assured, Level};
 use super::commands::Commands;
 use super::keys::Keys;
 use super::outbox::{Outboxes, TICKETS, void};
@@ -39,6 +40,7 @@ const TOPS_IN_FLIGHT: usize = 256;
 #[derive(Clone)]
 pub(super) struct Store {
     commands: Commands,
+    assured: Arc<Assured>,
     keys: Keys,
     outboxes: Outboxes,
     /// On a cluster PUB/SUB is sharded by slot, and a channel lives where its keys do.
@@ -46,8 +48,19 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) const fn new(commands: Commands, keys: Keys, outboxes: Outboxes, sharded: bool) -> Self {
-        Self { commands, keys, outboxes, sharded }
+    pub(super) fn new(
+        commands: Commands,
+        assured: Arc<Assured>,
+        keys: Keys,
+        outboxes: Outboxes,
+        sharded: bool,
+    ) -> Self {
+        Self { commands, assured, keys, outboxes, sharded }
+    }
+
+    /// Ends the connections that are the store's own.
+    pub(super) fn close(&self) {
+        self.assured.close();
     }
 
     pub(super) async fn publish(
@@ -81,7 +94,8 @@ impl Store {
         retention: Retention,
         id: Option<(IdempotencyKey, String)>,
         outbox: Option<u32>,
-    ) -> Result<Outcome, Unavailable> {
+    ) -> Result<Outcome, PublishError> {
+        let level = Level::of(retention.durability);
         let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
         // Without an id a repetition is found by its nonce, but only if it says that it is one.
         let repeat = if id.is_some() { Repeat::Harmless } else { Repeat::Marked };
@@ -108,24 +122,26 @@ impl Store {
         arguments.push(outbox.map_or_else(String::new, |most| most.to_string()).into());
         let mut ticket = String::new();
         for _ in 0..TICKETS {
-            let done = self
-                .commands
-                .script(repeat, &PUBLISH, &keys, |attempt| {
-                    let mut arguments = arguments.clone();
-                    arguments.push(ticket.as_str().into());
-                    if attempt > 0
-                        && let Some(repeated) = arguments.get_mut(8)
-                    {
-                        *repeated = "1".into();
-                    }
-                    arguments
-                })
-                .await?;
+            let arguments = |attempt| {
+                let mut arguments = arguments.clone();
+                arguments.push(ticket.as_str().into());
+                arguments.push(if level.is_some() { "1" } else { "" }.into());
+                if attempt > 0
+                    && let Some(repeated) = arguments.get_mut(8)
+                {
+                    *repeated = "1".into();
+                }
+                arguments
+            };
+            let done = match level {
+                None => self.commands.script(repeat, &PUBLISH, &keys, arguments).await?,
+                Some(level) => self.assured.script(level, &PUBLISH, &keys, arguments).await?,
+            };
             let Outcome::Unmarked(drawn) = done else { return Ok(done) };
             ticket = drawn.to_string();
             self.outboxes.mark(channel).await?;
         }
-        Err(void())
+        Err(void().into())
     }
 
     async fn signal_once(

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod newer;
 mod poll;
 mod ports;
 mod process;
@@ -26,6 +27,7 @@ mod server;
 mod tls;
 
 pub use cluster::Cluster;
+pub use newer::redis_8;
 pub use poll::until;
 pub use ports::Lease;
 pub use proxy::Proxy;

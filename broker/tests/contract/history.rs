@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::{Epoch, Nonce, Position};
 use switchboard_broker::{Continuity, Publish, Retention};
 
-use crate::node::{message, texts, until};
+use crate::node::{RETENTION, message, texts, until};
 use crate::world::World;
 
 pub(crate) async fn reading_after_a_place_begins_right_behind_it(world: &World) {
@@ -124,7 +124,7 @@ pub(crate) async fn a_stream_ends_its_age_after_the_last_publication_and_its_epo
     let a = world.node("a").await;
     let room = world.room("r");
     let aged = |text| {
-        let retention = Retention { size: 100, age: Duration::from_millis(300) };
+        let retention = Retention { size: 100, age: Duration::from_millis(300), ..RETENTION };
         Publish { retention: Some(retention), ..message(text) }
     };
     let first = a.publish(&room, aged("1")).await.unwrap().position.unwrap();
@@ -140,6 +140,6 @@ pub(crate) async fn a_stream_ends_its_age_after_the_last_publication_and_its_epo
 
 /// A message in a stream of at least `size`.
 fn kept(text: &str, size: u32) -> Publish {
-    let retention = Retention { size, age: Duration::from_secs(60) };
+    let retention = Retention { size, ..RETENTION };
     Publish { retention: Some(retention), ..message(text) }
 }

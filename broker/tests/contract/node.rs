@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{Channel, EventName, MessageId, Position, PresenceEntry, Publication, Step, Timestamp, UserId};
+use proto::{
+    Channel, Durability, EventName, MessageId, Position, PresenceEntry, Publication, Step, Timestamp, UserId,
+};
 use serde_json::value::RawValue;
 use switchboard_broker::{
     Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, Outbox, PresenceNews, Publish, Retention,
@@ -18,7 +20,8 @@ use switchboard_broker::{
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// What a stream keeps unless a promise is about that.
-pub(crate) const RETENTION: Retention = Retention { size: 1000, age: Duration::from_secs(60) };
+pub(crate) const RETENTION: Retention =
+    Retention { size: 1000, age: Duration::from_secs(60), durability: Durability::Memory };
 
 /// A node under test.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::{Channel, Position, Timestamp};
 use switchboard_broker::{Claim, EntryKey, Letter, Publish, PublishError, Retention, Waiting};
 
-use crate::node::{Node, message, signal, text, until, with_id};
+use crate::node::{Node, RETENTION, message, signal, text, until, with_id};
 use crate::world::World;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ pub(crate) async fn an_outbox_outlives_what_the_stream_keeps(world: &World) {
     let world = world.apart();
     let a = world.node("a").await;
     let room = world.room("r");
-    let retention = Some(Retention { size: 1, age: Duration::from_millis(50) });
+    let retention = Some(Retention { size: 1, age: Duration::from_millis(50), ..RETENTION });
     for number in 0..300 {
         a.publish(&room, Publish { retention, ..told(&number.to_string()) }).await.unwrap();
     }

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use broker::memory::{MemoryBroker, Store};
     use broker::{Broker, Outbox, Publish, Retention};
-    use proto::{Channel, EventName, NodeId, Publication, Timestamp};
+    use proto::{Channel, Durability, EventName, NodeId, Publication, Timestamp};
 
     const POLICY: Policy =
         Policy { first_rest: Duration::from_secs(1), longest_rest: Duration::from_secs(60), attempts: 5 };
@@ -190,7 +190,8 @@ mod tests {
                 from: None,
                 timestamp: Timestamp(0),
             };
-            let retention = Some(Retention { size: 1, age: Duration::from_secs(9) });
+            let retention =
+                Some(Retention { size: 1, age: Duration::from_secs(9), durability: Durability::Memory });
             let publish = Publish { publication, retention, idempotency: None, outbox: Some(1000) };
             broker.publish(&room, publish).await.unwrap();
         }

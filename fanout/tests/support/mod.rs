@@ -24,8 +24,8 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 use proto::{
-    Channel, ChannelOptions, ChannelRules, Epoch, Kind, NodeId, Nonce, Pattern, Position, PresenceEntry,
-    Room, Tenant, UserId,
+    Channel, ChannelOptions, ChannelRules, Durability, Epoch, Kind, NodeId, Nonce, Pattern, Position,
+    PresenceEntry, Room, Tenant, UserId,
 };
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
@@ -79,6 +79,11 @@ impl Broker for FakeBroker {
             }
             Behaviour::Works | Behaviour::FailsFor(_) => {}
         }
+        // As a Redis with a dead replica and without a disk.
+        let durability = publish.retention.map(|kept| kept.durability).unwrap_or_default();
+        if durability == Durability::Fsync {
+            return Err(PublishError::Unsupported("no disk"));
+        }
         let mut store = self.store.lock();
         let fingerprint = publish.fingerprint();
         let key = publish.idempotency.map(|key| (name.clone(), key));
@@ -95,6 +100,9 @@ impl Broker for FakeBroker {
         let position = Position { epoch: Epoch(7), offset: store.stored.len() as u64, nonce: Nonce(9) };
         if let Some(key) = key {
             store.ids.insert(key, (position, fingerprint));
+        }
+        if durability == Durability::Replica {
+            return Err(PublishError::Unconfirmed);
         }
         Ok(Published { position: publish.retention.map(|_| position), duplicate: false })
     }
@@ -279,10 +287,18 @@ impl Api {
     }
 
     pub fn configured(behaviour: Behaviour, config: FanoutConfig) -> Self {
+        Self::build(behaviour, config, rules())
+    }
+
+    pub fn ruled(rules: ChannelRules) -> Self {
+        Self::build(Behaviour::Works, FanoutConfig::default(), rules)
+    }
+
+    fn build(behaviour: Behaviour, config: FanoutConfig, rules: ChannelRules) -> Self {
         let rest = MemoryBroker::new(&broker::memory::Store::default(), NodeId::new("test").unwrap());
         let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default(), rest });
         let registry = Registry::new();
-        let fanout = Fanout::new(config, broker.clone(), credentials::callers(), rules(), &registry).unwrap();
+        let fanout = Fanout::new(config, broker.clone(), credentials::callers(), rules, &registry).unwrap();
         Self { router: fanout.router(), broker, registry }
     }
 

@@ -143,7 +143,7 @@ impl Member {
             from: Some(from),
             timestamp: now,
         };
-        let retention = if message.ephemeral { None } else { retention(options) };
+        let retention = if message.ephemeral { None } else { Retention::of(options) };
         Ok(Operation::Publish {
             room: room.clone(),
             channel,
@@ -173,7 +173,3 @@ impl Member {
 }
 
 const NOT_JOINED: Refusal = (ErrorCode::NotJoined, "join the room first");
-
-fn retention(options: &ChannelOptions) -> Option<Retention> {
-    (options.history_size > 0).then_some(Retention { size: options.history_size, age: options.history_age })
-}

@@ -169,6 +169,10 @@ pub(crate) enum Failure {
     NotReviewed,
     /// Too much waits for the backend.
     OutboxFull,
+    /// The message is stored, but not yet where the channel wants it.
+    Unconfirmed,
+    /// The broker cannot store it where the channel wants it.
+    Unsupported(&'static str),
     /// The broker does not answer, and a session cannot begin without it.
     NotAdmitted,
 }

@@ -21,7 +21,8 @@ use chassis::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics};
 use futures_util::{SinkExt, StreamExt};
 use prometheus::Registry;
 use proto::{
-    Channel, ChannelRules, EventName, NodeId, Pattern, Publication, Room, Tenant, Timestamp, UserId,
+    Channel, ChannelRules, Durability, EventName, NodeId, Pattern, Publication, Room, Tenant, Timestamp,
+    UserId,
 };
 use serde_json::{Value, json};
 use switchboard_gateway::{Gateway, GatewayConfig};
@@ -102,7 +103,8 @@ impl Node {
             from: None,
             timestamp: Timestamp(0),
         };
-        let retention = Some(Retention { size: 100_000, age: Duration::from_secs(60) });
+        let retention =
+            Some(Retention { size: 100_000, age: Duration::from_secs(60), durability: Durability::Memory });
         self.broker
             .publish(channel, Publish { publication, retention, idempotency: None, outbox: None })
             .await

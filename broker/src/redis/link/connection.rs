@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there is no connection, or no longer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub(in crate::redis) enum LinkError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("the server closed the connection")]
@@ -48,28 +48,28 @@ pub(super) enum LinkError {
 }
 
 /// TCP or TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::redis) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Makes connections of one kind.
 #[derive(Clone)]
-pub(super) struct Dialer {
-    pub(super) credentials: Credentials,
-    pub(super) tls: Option<Arc<ClientConfig>>,
+pub(in crate::redis) struct Dialer {
+    pub(in crate::redis) credentials: Credentials,
+    pub(in crate::redis) tls: Option<Arc<ClientConfig>>,
     /// Whether a replica will not do.
-    pub(super) primary_only: bool,
+    pub(in crate::redis) primary_only: bool,
 }
 
 /// A connection that is logged in and speaks RESP3.
-pub(super) struct Connection {
-    pub(super) stream: Box<dyn Stream>,
-    pub(super) unread: Unread,
+pub(in crate::redis) struct Connection {
+    pub(in crate::redis) stream: Box<dyn Stream>,
+    pub(in crate::redis) unread: Unread,
 }
 
 /// What was read and is not used yet.
 #[derive(Default)]
-pub(super) struct Unread {
+pub(in crate::redis) struct Unread {
     buffer: BytesMut,
     parser: Parser,
 }
@@ -109,7 +109,7 @@ impl Unread {
 
 impl Dialer {
     /// Connects and logs in.
-    pub(super) async fn dial(&self, address: &Address) -> Result<Connection, LinkError> {
+    pub(in crate::redis) async fn dial(&self, address: &Address) -> Result<Connection, LinkError> {
         timeout(PATIENCE, self.connect(address)).await.unwrap_or(Err(LinkError::Late))
     }
 
@@ -143,7 +143,7 @@ impl Connection {
     }
 
     /// Sends a command and reads its answer, passing over pushes. An error is [`LinkError::Refused`].
-    pub(super) async fn ask<T>(
+    pub(in crate::redis) async fn ask<T>(
         &mut self,
         words: &[&[u8]],
         read: impl FnOnce(&Value<'_>) -> T,
@@ -158,28 +158,43 @@ impl Connection {
     ) -> Result<T, LinkError> {
         let mut out = BytesMut::new();
         write_command(&mut out, words.iter().copied());
-        self.stream.write_all(&out).await?;
-        self.stream.flush().await?;
         let (mut read, mut answer) = (Some(read), None);
-        while answer.is_none() {
-            self.unread.fill(&mut self.stream).await?;
-            self.unread.drain(|item| {
-                if let Item::Reply(reply) = item
-                    && let Some(read) = read.take()
-                {
-                    answer = Some(match reply {
-                        Value::Error(error) => Err(String::from_utf8_lossy(error).into_owned()),
-                        reply => Ok(read(&reply)),
-                    });
-                }
-                Ok(())
-            })?;
-        }
+        let exchange = self.exchange(&out, |reply| {
+            answer = read.take().map(|read| match reply {
+                Value::Error(error) => Err(String::from_utf8_lossy(error).into_owned()),
+                reply => Ok(read(reply)),
+            });
+            true
+        });
+        exchange.await?;
         match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(LinkError::Refused(error)),
             None => Err(LinkError::Closed),
         }
+    }
+
+    /// Sends commands and passes on their answers, without pushes, until `take` says that it was the last one.
+    pub(in crate::redis) async fn exchange(
+        &mut self,
+        commands: &[u8],
+        mut take: impl FnMut(&Value<'_>) -> bool,
+    ) -> Result<(), LinkError> {
+        self.stream.write_all(commands).await?;
+        self.stream.flush().await?;
+        let mut last = false;
+        while !last {
+            self.unread.fill(&mut self.stream).await?;
+            self.unread.drain(|item| {
+                if let Item::Reply(reply) = item
+                    && !last
+                {
+                    last = take(&reply);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
 

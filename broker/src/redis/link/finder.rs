@@ -12,7 +12,7 @@ use crate::redis::{Address, RedisConfig, Topology};
 const WITNESSES: usize = 3;
 
 /// Whom to ask, and how.
-pub(super) struct Finder {
+pub(in crate::redis) struct Finder {
     kind: Kind,
     seeds: Vec<Address>,
     /// The servers that were found last, which can be asked as well.
@@ -28,7 +28,7 @@ enum Kind {
 
 impl Finder {
     /// Knows where to begin; asks nobody yet.
-    pub(super) fn new(config: &RedisConfig) -> Self {
+    pub(in crate::redis) fn new(config: &RedisConfig) -> Self {
         let (kind, credentials) = match config.topology() {
             Topology::Standalone => (Kind::Standalone, config.credentials()),
             Topology::Cluster => (Kind::Cluster, config.credentials()),
@@ -42,7 +42,7 @@ impl Finder {
     }
 
     /// Who has the channels now. The connections to ask by are closed again: it is not asked often.
-    pub(super) async fn find(&mut self) -> Result<Owners, LinkError> {
+    pub(in crate::redis) async fn find(&mut self) -> Result<Owners, LinkError> {
         let owners = match &self.kind {
             Kind::Standalone => self.seeds.first().cloned().map(Owners::all).ok_or(LinkError::Nowhere)?,
             Kind::Sentinel { service } => self.ask_sentinels(service).await?,

@@ -66,7 +66,7 @@ pub(super) enum Effect {
 
 /// Why the connection is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::redis) enum Fault {
     /// It owes an answer and sends nothing.
     #[error("the server does not answer")]
     Silent,

@@ -9,11 +9,11 @@
 //!   └──── Lane  ×n   one connection, kept up                        (I/O)   ── Interest, Parser        (values)
 //! ```
 
-mod connection;
-mod finder;
+pub(super) mod connection;
+pub(super) mod finder;
 mod interest;
 mod lane;
-mod owners;
+pub(super) mod owners;
 mod pulse;
 pub mod resp;
 mod routes;

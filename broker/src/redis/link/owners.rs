@@ -6,7 +6,7 @@ use crate::redis::Address;
 
 /// Which server each slot's channels are at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owners {
+pub(in crate::redis) struct Owners {
     /// With how many slots each has.
     servers: Vec<(Address, u16)>,
     /// For each slot the index of its server, and the epoch of the claim.
@@ -25,13 +25,13 @@ impl Owners {
     }
 
     /// The server of a slot.
-    pub(super) fn of(&self, slot: u16) -> Option<&Address> {
+    pub(in crate::redis) fn of(&self, slot: u16) -> Option<&Address> {
         let (index, _) = (*self.slots.get(usize::from(slot))?)?;
         self.servers.get(index).map(|(server, _)| server)
     }
 
     /// The servers that have any slot, each once.
-    pub(super) fn servers(&self) -> impl Iterator<Item = &Address> {
+    pub(in crate::redis) fn servers(&self) -> impl Iterator<Item = &Address> {
         self.servers.iter().filter(|(_, slots)| *slots > 0).map(|(server, _)| server)
     }
 

@@ -5,6 +5,7 @@
 --       7 epoch if the stream begins  8 nonce  9 "1" if this may have run before
 --       10 fingerprint, empty without an id  11 window (ms)
 --       12 how much may wait in the outbox, empty if this does not go there  13 ticket
+--       14 "1" if the caller waits on this connection for more than memory
 -- KEYS  and where it goes to the outbox: outbox, mark
 -- Gives {"ok" | "dup" | "conflict" | "full", epoch, offset, nonce} or {"unmarked", ticket}.
 --
@@ -12,13 +13,20 @@
 local meta, stream, record = KEYS[1], KEYS[2], ARGV[10] ~= '' and KEYS[3]
 local nonce = ARGV[8]
 
+-- What is there already was perhaps written on another connection. Whoever waits needs a write after it on their own,
+-- which gets nowhere without it: a later death of a key is one that harms nobody.
+local function found(answer, key, life)
+  if ARGV[14] == '1' then redis.call('PEXPIRE', key, life) end
+  return answer
+end
+
 if record then
   local kept = redis.call('GET', record)
   if kept then
     local fingerprint, epoch, offset, by = kept:match('^(%x+):(%d+):(%d+):(%d+)$')
     if fingerprint ~= ARGV[10] then return {'conflict', '0', '0', '0'} end
     -- Our own nonce: an earlier try of this very call, whose answer was lost.
-    return {by == nonce and 'ok' or 'dup', epoch, offset, by}
+    return found({by == nonce and 'ok' or 'dup', epoch, offset, by}, record, ARGV[11])
   end
 end
 
@@ -29,12 +37,12 @@ if not epoch then
   -- Only where there is something to remove: after a script's first write, Redis no longer minds that memory is short.
   if redis.call('EXISTS', stream) == 1 then redis.call('DEL', stream) end
 elseif previous == nonce then
-  return {'ok', epoch, offset, nonce}
+  return found({'ok', epoch, offset, nonce}, meta, ARGV[6])
 elseif ARGV[9] == '1' then
   -- An earlier try may have come through, and others may have published since.
   for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 100)) do
     local at, by = entry[1]:match('^(%d+)-(%d+)$')
-    if by == nonce then return {'ok', epoch, at, nonce} end
+    if by == nonce then return found({'ok', epoch, at, nonce}, meta, ARGV[6]) end
   end
 end
 

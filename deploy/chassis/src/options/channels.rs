@@ -7,7 +7,7 @@
 //! join = "anyone"
 //! ```
 
-use proto::{Access, ChannelOptions, ChannelRules, Kind as ChannelKind, Pattern};
+use proto::{Access, ChannelOptions, ChannelRules, Durability, Kind as ChannelKind, Pattern};
 use serde::Deserialize;
 
 use super::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
@@ -19,7 +19,9 @@ pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
     default: "",
     help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
            any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
-           or `nobody`), `max_message`, `outbox` and `outbox_size`. The first table that fits a channel decides; what it does not say \
+           or `nobody`), `max_message`, `outbox`, `outbox_size` and `durability` (`memory`, `replica` or `fsync`: where a \
+           message must be before its publisher is told that it is stored). The first table that fits a channel decides; \
+           what it does not say \
            keeps the default of that sort of channel.",
 }];
 
@@ -59,6 +61,7 @@ struct Rule {
     max_message: Option<ByteSize>,
     outbox: Option<bool>,
     outbox_size: Option<u32>,
+    durability: Option<Durability>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -126,6 +129,7 @@ impl Rule {
             max_message: self.max_message.map_or(defaults.max_message, ByteSize::as_usize),
             outbox: self.outbox.unwrap_or(defaults.outbox),
             outbox_size: self.outbox_size.unwrap_or(defaults.outbox_size),
+            durability: self.durability.unwrap_or(defaults.durability),
         }
     }
 }

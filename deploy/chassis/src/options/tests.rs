@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use proto::{Access, Channel, Room, Tenant, UserId};
+use proto::{Access, Channel, Durability, Room, Tenant, UserId};
 use serde::Deserialize;
 
 use super::load::{Environment, load_from};
@@ -304,7 +304,7 @@ fn two_components_share_an_option_only_if_they_mean_the_same() {
 fn channels_take_their_options_from_the_first_table_that_fits() {
     let written = Written::default().file(
         "[[channels]]\nmatch = 'room:live-*'\nhistory_size = 0\njoin = 'anyone'\npublish = 'nobody'\n\
-         max_message = '1KiB'\npresence = false\n\
+         max_message = '1KiB'\npresence = false\ndurability = 'fsync'\n\
          [[channels]]\nmatch = '*'\nhistory_age = '10s'\n",
     );
     let rules = channels(&written.load().unwrap()).unwrap();
@@ -312,7 +312,9 @@ fn channels_take_their_options_from_the_first_table_that_fits() {
     let live = rules.of(&Channel::room(&tenant, &Room::new("live-1").unwrap())).clone();
     assert_eq!((live.history_size, live.join, live.publish), (0, Access::Anyone, Access::Nobody));
     assert_eq!((live.max_message, live.presence, live.history_age.as_secs()), (1024, false, 3600));
+    assert_eq!(live.durability, Durability::Fsync);
     let user = rules.of(&Channel::user(&tenant, &UserId::new("1").unwrap()));
+    assert_eq!(user.durability, Durability::Memory);
     assert_eq!((user.history_age.as_secs(), user.history_size), (10, 100));
 }
 
