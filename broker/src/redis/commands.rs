@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::View;
 use super::config::{Address, RedisConfig, Topology};
 use super::retry::{Repeat, backoff};
 use crate::Unavailable;
@@ -39,6 +40,7 @@ const FORBIDDEN: &str = "NOPERM";
 pub(super) struct Commands {
     pool: Pool,
     state: Arc<State>,
+    is_cluster: bool,
 }
 
 #[derive(Default)]
@@ -53,7 +55,7 @@ impl Commands {
     /// an impossible configuration is one.
     pub(super) async fn connect(config: &RedisConfig) -> Result<Self, Unavailable> {
         let pool = settings(config)?.build_pool(CLIENTS).map_err(|error| unavailable(&error))?;
-        let commands = Self { pool, state: Arc::default() };
+        let commands = Self { pool, state: Arc::default(), is_cluster: config.is_cluster() };
         let mut first = Vec::new();
         for client in commands.pool.clients() {
             let (tell, told) = oneshot::channel();
@@ -154,6 +156,20 @@ impl Commands {
         self.state.answered.load(Ordering::Relaxed)
             && !self.state.closed.is_cancelled()
             && self.pool.clients().iter().any(ClientLike::is_connected)
+    }
+
+    /// How Redis as a whole is. Of a cluster each node is its own matter.
+    pub(super) fn view(&self) -> View {
+        let connected = || self.pool.clients().iter().any(ClientLike::is_connected);
+        if self.is_cluster {
+            View::Unknown
+        } else if self.answered() {
+            View::Up
+        } else if connected() {
+            View::Unknown
+        } else {
+            View::Down
+        }
     }
 
     /// Ends the connections.

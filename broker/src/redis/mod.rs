@@ -2,6 +2,7 @@
 
 mod answers;
 mod assured;
+mod breaker;
 mod commands;
 mod config;
 mod kept;

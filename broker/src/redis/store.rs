@@ -8,11 +8,15 @@ use fred::interfaces::PubsubInterface;
 use fred::types::Value;
 use fred::types::scripts::Script;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use proto::{Channel, Position};
+use tokio::time::Instant;
 
 use super::assured::{Assured, Level};
+use super::breaker::{Breaker, View};
 use super::commands::Commands;
 use super::keys::Keys;
+use super::link::slot::slot;
 use super::outbox::{Outboxes, TICKETS, void};
 use super::reply::{Outcome, Reading};
 use super::retry::Repeat;
@@ -41,6 +45,7 @@ const TOPS_IN_FLIGHT: usize = 256;
 pub(super) struct Store {
     commands: Commands,
     assured: Arc<Assured>,
+    breaker: Arc<Mutex<Breaker>>,
     keys: Keys,
     outboxes: Outboxes,
     /// On a cluster PUB/SUB is sharded by slot, and a channel lives where its keys do.
@@ -55,7 +60,7 @@ impl Store {
         outboxes: Outboxes,
         sharded: bool,
     ) -> Self {
-        Self { commands, assured, keys, outboxes, sharded }
+        Self { commands, assured, breaker: Arc::default(), keys, outboxes, sharded }
     }
 
     /// Ends the connections that are the store's own.
@@ -63,11 +68,32 @@ impl Store {
         self.assured.close();
     }
 
+    /// Publishes, unless it is known that this would fail, after a wait.
     pub(super) async fn publish(
         &self,
         channel: &Channel,
         publish: &Publish,
     ) -> Result<Published, PublishError> {
+        let place = || if self.sharded { slot(self.keys.channel(channel).as_bytes()) } else { 0 };
+        let (view, begun) = (self.commands.view(), Instant::now());
+        {
+            let mut breaker = self.breaker.lock();
+            let goes_well = view != View::Down && breaker.is_closed();
+            if !goes_well && !breaker.admits(place(), view, begun) {
+                return Err(Unavailable("redis was away a moment ago".to_owned()).into());
+            }
+        }
+        let outcome = self.publish_anyway(channel, publish).await;
+        let succeeded = !matches!(outcome, Err(PublishError::Unavailable(_)));
+        let mut breaker = self.breaker.lock();
+        if !succeeded || !breaker.is_closed() {
+            breaker.ended(place(), succeeded, begun.elapsed(), Instant::now());
+        }
+        drop(breaker);
+        outcome
+    }
+
+    async fn publish_anyway(&self, channel: &Channel, publish: &Publish) -> Result<Published, PublishError> {
         let payload = publish.publication.encode().map_err(|error| Unavailable(error.to_string()))?;
         let outcome = match (publish.retention, publish.idempotency) {
             (Some(retention), id) => {
