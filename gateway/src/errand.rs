@@ -89,6 +89,10 @@ pub(crate) async fn run(
             Ok(present) => Outcome::Presence { room, users: present.users, user_count: present.count },
             Err(Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
         },
+        Operation::Online { channel } => match node.broker.present(&channel, LISTED_USERS).await {
+            Ok(present) => Outcome::Online { users: present.users, user_count: present.count },
+            Err(Unavailable(_)) => Outcome::Failed(Failure::Unavailable),
+        },
         Operation::History { room, channel, since, limit } => {
             match node.broker.history(&channel, HistoryQuery { after: since, limit }).await {
                 Ok(history) => tell_history(room, channel, since, &history),

@@ -271,6 +271,13 @@ impl Session {
                 }
                 Operation::Presence { room, channel }
             }
+            Command::Online => {
+                let channel = Channel::everyone(&member.identity.tenant);
+                if !self.terms.channels.of(&channel).presence {
+                    return Err((ErrorCode::Forbidden, "who is online is not told here"));
+                }
+                Operation::Online { channel }
+            }
             Command::History { room, since, limit } => {
                 let (channel, _) = member.readable(&self.terms, &room)?;
                 let limit = limit.unwrap_or(LONGEST_HISTORY).clamp(1, LONGEST_HISTORY);
@@ -351,6 +358,9 @@ impl Session {
             }),
             Outcome::Presence { room, users, user_count } => {
                 self.reply(&Outgoing::Presence { room: &room, users: &users, user_count });
+            }
+            Outcome::Online { users, user_count } => {
+                self.reply(&Outgoing::Online { users: &users, user_count });
             }
             Outcome::History { channel, room, items, position, gap, more } => {
                 if let Some(reason) = gap {

@@ -10,7 +10,7 @@ use broker::Broker;
 use broker::memory::{MemoryBroker, Store};
 use chassis::options;
 use futures_util::StreamExt;
-use proto::{ChannelRules, NodeId, Room, UserId};
+use proto::{ChannelOptions, ChannelRules, Kind, NodeId, Pattern, Room, UserId};
 use serde_json::{Value, json};
 use support::{Client, Node, room, tenant, token, token_with};
 use switchboard_gateway::{ENDPOINTS, GatewayConfig, OPTIONS};
@@ -24,6 +24,14 @@ fn node(store: &Store, name: &str, policies: &str) -> Node {
     let loaded = options::load("gateway", "", &[OPTIONS, ENDPOINTS], args);
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(store, NodeId::new(name).unwrap()));
     Node::on(broker, GatewayConfig::from_options(&loaded.unwrap()).unwrap(), ChannelRules::default())
+}
+
+/// A node where who is online is seen.
+fn watched(store: &Store, name: &str) -> Node {
+    let seen = ChannelOptions { presence: true, ..ChannelOptions::default_for(Kind::Everyone) };
+    let rules = ChannelRules::new(vec![(Pattern::new("all").unwrap(), seen)]);
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(store, NodeId::new(name).unwrap()));
+    Node::on(broker, GatewayConfig::default(), rules)
 }
 
 fn alone(policies: &str) -> Node {
@@ -229,4 +237,58 @@ async fn frame(client: &mut Client) -> Option<Value> {
             Some(Ok(_)) => {}
         }
     }
+}
+
+#[tokio::test]
+async fn the_first_session_of_a_user_and_the_last_one_gone_are_told_to_who_is_online() {
+    let store = Store::new();
+    let nodes = [watched(&store, "node-1"), watched(&store, "node-2")];
+    let mut ann = nodes[0].client("ann").await;
+    let (bob, again) = (nodes[1].client("bob").await, nodes[0].client("bob").await);
+    let told = ann.expect("user_online").await;
+    assert_eq!((&told["user"], &told["name"], &told["userCount"]), (&json!("bob"), &json!("BOB"), &json!(2)));
+    let mut users = ann.ask(json!({"type": "online", "id": 1})).await;
+    assert_eq!((&users["type"], &users["userCount"]), (&json!("online"), &json!(2)));
+    let users = users["users"].as_array_mut().unwrap();
+    users.sort_by_key(|user| user["user"].to_string());
+    assert_eq!(*users, [json!({"user": "ann", "name": "ANN"}), json!({"user": "bob", "name": "BOB"})]);
+    drop(bob);
+    drop(again);
+    let told = ann.expect("user_offline").await;
+    assert_eq!((&told["user"], &told["userCount"]), (&json!("bob"), &json!(1)));
+}
+
+#[tokio::test]
+async fn who_is_online_is_not_told_where_it_is_not_seen() {
+    let node = Node::start();
+    let (mut ann, _bob) = (node.client("ann").await, node.client("bob").await);
+    let answer = ann.ask(json!({"type": "online"})).await;
+    assert_eq!(answer["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn in_a_crowded_room_and_tenant_only_numbers_are_told() {
+    let store = Store::with_presence_limit(2);
+    let node = watched(&store, "node-1");
+    let mut ann = node.client("ann").await;
+    ann.join("stadium").await;
+    let mut others = Vec::new();
+    for name in ["bob", "cat", "dan", "eve"] {
+        let mut other = node.client(name).await;
+        other.join("stadium").await;
+        others.push(other);
+    }
+    let mut last = std::collections::BTreeMap::new();
+    let mut names = std::collections::BTreeSet::new();
+    while last.get("all") != Some(&5) || last.get("room:stadium") != Some(&5) {
+        let frame = ann.any().await;
+        match frame["type"].as_str().unwrap() {
+            "user_count" => {
+                let channel = frame["channel"].as_str().unwrap().to_owned();
+                last.insert(channel, frame["userCount"].as_u64().unwrap());
+            }
+            kind => _ = names.insert(format!("{kind} {}", frame["user"].as_str().unwrap())),
+        }
+    }
+    assert_eq!(names, ["member_joined bob", "user_online bob"].map(str::to_owned).into());
 }

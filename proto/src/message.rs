@@ -97,6 +97,8 @@ pub enum Command {
         /// The room.
         room: Room,
     },
+    /// Who is online: has a session in the tenant.
+    Online,
     /// What was published in a room.
     History {
         /// The room.
@@ -125,6 +127,8 @@ pub enum Action {
     Publish,
     /// [`Command::Presence`].
     Presence,
+    /// [`Command::Online`].
+    Online,
     /// [`Command::History`].
     History,
     /// [`Command::Ping`].
@@ -133,13 +137,14 @@ pub enum Action {
 
 impl Action {
     /// All of them with the word for each, as `errors` of a vocabulary uses it.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("auth", Self::Auth),
         ("refresh", Self::Refresh),
         ("join", Self::Join),
         ("leave", Self::Leave),
         ("publish", Self::Publish),
         ("presence", Self::Presence),
+        ("online", Self::Online),
         ("history", Self::History),
         ("ping", Self::Ping),
     ];
@@ -166,6 +171,7 @@ impl Command {
             Self::Leave { room } => (Action::Leave, Some(room), None),
             Self::Publish { room, message_id, .. } => (Action::Publish, Some(room), message_id.as_ref()),
             Self::Presence { room } => (Action::Presence, Some(room), None),
+            Self::Online => (Action::Online, None, None),
             Self::History { room, .. } => (Action::History, Some(room), None),
             Self::Ping => (Action::Ping, None, None),
         };
@@ -334,6 +340,34 @@ pub enum Outgoing<'a> {
         /// Who left.
         user: &'a PresenceEntry,
         /// How many users are in the room now.
+        user_count: u64,
+    },
+    /// The first session of a user in the tenant has come.
+    UserOnline {
+        /// Who came.
+        user: &'a PresenceEntry,
+        /// How many users are online now.
+        user_count: u64,
+    },
+    /// The last session of a user in the tenant is gone.
+    UserOffline {
+        /// Who went.
+        user: &'a PresenceEntry,
+        /// How many users are online now.
+        user_count: u64,
+    },
+    /// Users came or went where there are too many for each to be told.
+    UserCount {
+        /// The channel's public name.
+        channel: &'a str,
+        /// How many users are there now.
+        user_count: u64,
+    },
+    /// Who is online.
+    Online {
+        /// The users, in no order, at most as many as the server's limit.
+        users: &'a [PresenceEntry],
+        /// How many there are.
         user_count: u64,
     },
     /// Who is in a room.

@@ -30,13 +30,14 @@ macro_rules! messages {
 
 messages! { COMMANDS, command_name, Command,
     Auth => "auth", Refresh => "refresh", Join => "join", Leave => "leave", Publish => "publish",
-    Presence => "presence", History => "history", Ping => "ping",
+    Presence => "presence", Online => "online", History => "history", Ping => "ping",
 }
 messages! { SERVER_FRAMES, frame_name, Outgoing<'_>,
     Welcome => "welcome", AuthSuccess => "auth_success", Joined => "joined", Left => "left",
     Added => "joined", Removed => "left",
     Published => "published", Message => "message", MemberJoined => "member_joined",
-    MemberLeft => "member_left", Presence => "presence_list", History => "history_list", Gap => "gap",
+    MemberLeft => "member_left", UserOnline => "user_online", UserOffline => "user_offline",
+    UserCount => "user_count", Online => "online_list", Presence => "presence_list", History => "history_list", Gap => "gap",
     Draining => "draining", Error => "error", Ping => "server_ping", Pong => "pong",
 }
 
@@ -121,7 +122,7 @@ fn as_frame(request: &Request) -> Value {
             "data": serde_json::from_str::<Value>(data.get()).unwrap(),
         }),
         Command::History { room, since, limit } => json!({ "room": room, "since": since, "limit": limit }),
-        Command::Ping => json!({}),
+        Command::Online | Command::Ping => json!({}),
     };
     let fields = frame.as_object_mut().unwrap();
     fields.insert("type".into(), command_name(&request.command).into());
@@ -209,6 +210,17 @@ fn written(name: &str, frame: &Value) -> String {
             user: &user(frame),
             user_count: number("userCount"),
         }),
+        "user_online" => encode(Outgoing::UserOnline { user: &user(frame), user_count: number("userCount") }),
+        "user_offline" => {
+            encode(Outgoing::UserOffline { user: &user(frame), user_count: number("userCount") })
+        }
+        "user_count" => {
+            encode(Outgoing::UserCount { channel: text("channel"), user_count: number("userCount") })
+        }
+        "online_list" => {
+            let users: Vec<_> = frame["users"].as_array().unwrap().iter().map(user).collect();
+            encode(Outgoing::Online { users: &users, user_count: number("userCount") })
+        }
         "presence_list" => {
             let users: Vec<_> = frame["users"].as_array().unwrap().iter().map(user).collect();
             encode(Outgoing::Presence { room: &room(), users: &users, user_count: number("userCount") })

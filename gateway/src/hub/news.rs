@@ -1,47 +1,68 @@
-//! Who came and who left a room, told to those who are there.
+//! Who came and who left a room or the tenant, told to those who are there.
 
 use broker::PresenceNews;
-use proto::{Channel, Kind, Outgoing, Room};
+use proto::{Channel, Kind, Outgoing, PresenceEntry, Room};
 use slab::Slab;
 
 use super::{Frames, Hub, Subscriber};
 
 impl Hub {
-    /// Tells the sessions that are present in a room, except those of the user in question: whoever joins has `joined`
-    /// for an answer, and who leaves knows. Like an ephemeral publication it is lost to whom it finds with a full queue.
+    /// Tells the sessions that are present in a room, or online, except those of the user in question: whoever comes has
+    /// an answer, and who leaves knows. Like an ephemeral publication it is lost to whom it finds with a full queue.
     ///
-    /// In a crowded room nothing is told: there is no frame for the number alone, which stands in each answer to `join`
-    /// and `presence`.
+    /// Where there is a crowd, its number is told instead of names.
     pub(super) fn tell_news(
         &self,
         channel: &Channel,
         subscribers: &mut Slab<Subscriber>,
         news: &PresenceNews,
     ) {
-        if channel.kind() != Kind::Room {
-            return;
+        if let PresenceNews::Count(user_count) = *news {
+            let count = Outgoing::UserCount { channel: &channel.public_name(), user_count };
+            return self.tell_present(subscribers, &count, None);
         }
-        let room = match Room::new(channel.name()) {
-            Ok(room) => room,
-            Err(error) => {
-                tracing::error!(%channel, %error, "the channel of a room has no room's name");
-                return;
-            }
+        if channel.kind() == Kind::Everyone {
+            return match news {
+                PresenceNews::Joined { user, count } => {
+                    let online = Outgoing::UserOnline { user, user_count: *count };
+                    self.tell_present(subscribers, &online, Some(user));
+                }
+                PresenceNews::Left { user, count } => {
+                    let offline = Outgoing::UserOffline { user, user_count: *count };
+                    self.tell_present(subscribers, &offline, Some(user));
+                }
+                PresenceNews::Count(_) => {}
+            };
+        }
+        let Ok(room) = Room::new(channel.name()) else {
+            tracing::error!(%channel, "news of a channel that is no room");
+            return;
         };
-        let (user, outgoing) = match news {
+        match news {
             PresenceNews::Joined { user, count } => {
-                (user, Outgoing::MemberJoined { room: &room, user, user_count: *count })
+                let joined = Outgoing::MemberJoined { room: &room, user, user_count: *count };
+                self.tell_present(subscribers, &joined, Some(user));
             }
             PresenceNews::Left { user, count } => {
-                (user, Outgoing::MemberLeft { room: &room, user, user_count: *count })
+                let left = Outgoing::MemberLeft { room: &room, user, user_count: *count };
+                self.tell_present(subscribers, &left, Some(user));
             }
-            PresenceNews::Count(_) => return,
-        };
+            PresenceNews::Count(_) => {}
+        }
+    }
+
+    /// Tells those that are present, but for the sessions of one user.
+    fn tell_present(
+        &self,
+        subscribers: &mut Slab<Subscriber>,
+        outgoing: &Outgoing<'_>,
+        but: Option<&PresenceEntry>,
+    ) {
         let mut frames = Frames::new(&self.endpoints);
         self.feed_all(subscribers, |subscriber| {
-            if subscriber.member.as_ref().is_some_and(|member| *member != user.user)
-                && let Some(frame) = frames.of(subscriber.peer.endpoint, &outgoing)
-            {
+            let is_told =
+                subscriber.member.as_ref().is_some_and(|member| but.is_none_or(|but| *member != but.user));
+            if is_told && let Some(frame) = frames.of(subscriber.peer.endpoint, outgoing) {
                 subscriber.peer.offer(frame);
             }
             true

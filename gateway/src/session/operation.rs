@@ -60,6 +60,10 @@ pub(crate) enum Operation {
         room: Room,
         channel: Channel,
     },
+    /// Find out who is online.
+    Online {
+        channel: Channel,
+    },
     /// Read the stream.
     History {
         room: Room,
@@ -144,6 +148,10 @@ pub(crate) enum Outcome {
     },
     Presence {
         room: Room,
+        users: Vec<PresenceEntry>,
+        user_count: u64,
+    },
+    Online {
         users: Vec<PresenceEntry>,
         user_count: u64,
     },

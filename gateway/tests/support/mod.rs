@@ -193,7 +193,8 @@ impl Client {
         frame
     }
 
-    async fn any(&mut self) -> Value {
+    /// The next frame, whatever it tells.
+    pub async fn any(&mut self) -> Value {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),

@@ -103,6 +103,7 @@ impl Incoming<'_> {
                 ephemeral: self.ephemeral,
             },
             "presence" => Command::Presence { room: self.room()? },
+            "online" => Command::Online,
             "history" => Command::History { room: self.room()?, since: self.since()?, limit: self.limit },
             "ping" => Command::Ping,
             _ => return Err((ErrorCode::Unknown, "there is no command of this type".to_owned())),
@@ -199,6 +200,24 @@ enum Wire<'a> {
         room: &'a Room,
         #[serde(flatten)]
         user: &'a PresenceEntry,
+        user_count: u64,
+    },
+    UserOnline {
+        #[serde(flatten)]
+        user: &'a PresenceEntry,
+        user_count: u64,
+    },
+    UserOffline {
+        #[serde(flatten)]
+        user: &'a PresenceEntry,
+        user_count: u64,
+    },
+    UserCount {
+        channel: &'a str,
+        user_count: u64,
+    },
+    Online {
+        users: &'a [PresenceEntry],
         user_count: u64,
     },
     Presence {
@@ -316,6 +335,10 @@ impl<'a> Wire<'a> {
                 Self::MemberJoined { room, user, user_count }
             }
             Outgoing::MemberLeft { room, user, user_count } => Self::MemberLeft { room, user, user_count },
+            Outgoing::UserOnline { user, user_count } => Self::UserOnline { user, user_count },
+            Outgoing::UserOffline { user, user_count } => Self::UserOffline { user, user_count },
+            Outgoing::UserCount { channel, user_count } => Self::UserCount { channel, user_count },
+            Outgoing::Online { users, user_count } => Self::Online { users, user_count },
             Outgoing::Presence { room, users, user_count } => Self::Presence { room, users, user_count },
             Outgoing::History { room, items, position, more } => {
                 let item = |item: &'a HistoryItem| Item::new(&item.publication, Some(item.position));

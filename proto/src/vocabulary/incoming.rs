@@ -63,6 +63,7 @@ enum Action {
     Publish,
     Signal,
     Presence,
+    Online,
     History,
     Ping,
 }
@@ -107,7 +108,7 @@ impl Action {
             Self::Publish => (&[Field::Room], &[Field::Event, Field::Data, Field::MessageId]),
             Self::Signal => (&[Field::Room], &[Field::Event, Field::Data]),
             Self::History => (&[Field::Room], &[Field::Since, Field::Limit]),
-            Self::Ping => (&[], &[]),
+            Self::Online | Self::Ping => (&[], &[]),
         }
     }
 }
@@ -204,6 +205,7 @@ impl Rule {
                 ephemeral: self.action == Action::Signal,
             },
             Action::Presence => Command::Presence { room: self.room(heard)? },
+            Action::Online => Command::Online,
             Action::History => Command::History {
                 room: self.room(heard)?,
                 since: self.since(heard)?,

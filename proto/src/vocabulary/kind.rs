@@ -44,6 +44,10 @@ kinds! {
     Message = "message": Event Data Channel Room User MessageId Position Offset;
     MemberJoined = "member_joined": Room Channel User UserCount;
     MemberLeft = "member_left": Room Channel User UserCount;
+    UserOnline = "user_online": User UserCount;
+    UserOffline = "user_offline": User UserCount;
+    UserCount = "user_count": Channel Room UserCount;
+    Online = "online": Users UserCount;
     Presence = "presence": Room Channel Users UserCount;
     History = "history": Room Channel Messages Position Offset More;
     Gap = "gap": Channel Room Reason Position Offset;
@@ -138,16 +142,17 @@ impl<'a> Telling<'a> {
                 profile: session.profile.as_ref(),
             }),
             Outgoing::Message { publication, .. } => Person::sender(publication),
-            Outgoing::MemberJoined { user, .. } | Outgoing::MemberLeft { user, .. } => {
-                Some(Person::entry(user))
-            }
+            Outgoing::MemberJoined { user, .. }
+            | Outgoing::MemberLeft { user, .. }
+            | Outgoing::UserOnline { user, .. }
+            | Outgoing::UserOffline { user, .. } => Some(Person::entry(user)),
             _ => None,
         }
     }
 
     fn list(&self, said: Said) -> Option<String> {
         match (said, self.outgoing) {
-            (Said::Users, Outgoing::Presence { users, .. }) => {
+            (Said::Users, Outgoing::Presence { users, .. } | Outgoing::Online { users, .. }) => {
                 Some(list(users.iter().map(|user| Person::entry(user).whole())))
             }
             (Said::Messages, Outgoing::History { items, .. }) => Some(list(items.iter().map(item))),
@@ -181,9 +186,9 @@ impl<'a> Telling<'a> {
             | Outgoing::MemberLeft { room, .. }
             | Outgoing::Presence { room, .. }
             | Outgoing::History { room, .. } => Some(room.as_str()),
-            Outgoing::Message { channel, .. } | Outgoing::Gap { channel, .. } => {
-                channel.strip_prefix("room:")
-            }
+            Outgoing::Message { channel, .. }
+            | Outgoing::Gap { channel, .. }
+            | Outgoing::UserCount { channel, .. } => channel.strip_prefix("room:"),
             Outgoing::Error { about, .. } => about.and_then(|about| about.room.as_ref()).map(Room::as_str),
             _ => None,
         }
@@ -193,9 +198,12 @@ impl<'a> Telling<'a> {
     fn scalar(&self, said: Said) -> Option<String> {
         Some(match (said, self.outgoing) {
             (Said::Room, _) => quote(self.room()?),
-            (Said::Channel, Outgoing::Message { channel, .. } | Outgoing::Gap { channel, .. }) => {
-                quote(channel)
-            }
+            (
+                Said::Channel,
+                Outgoing::Message { channel, .. }
+                | Outgoing::Gap { channel, .. }
+                | Outgoing::UserCount { channel, .. },
+            ) => quote(channel),
             (Said::Channel, _) => quote(&format!("room:{}", self.room()?)),
             (Said::Position, _) => quote(&self.position()?.to_string()),
             (Said::Offset, _) => self.position()?.offset.to_string(),
@@ -222,6 +230,10 @@ impl<'a> Telling<'a> {
                 Said::UserCount,
                 Outgoing::MemberJoined { user_count, .. }
                 | Outgoing::MemberLeft { user_count, .. }
+                | Outgoing::UserOnline { user_count, .. }
+                | Outgoing::UserOffline { user_count, .. }
+                | Outgoing::UserCount { user_count, .. }
+                | Outgoing::Online { user_count, .. }
                 | Outgoing::Presence { user_count, .. },
             ) => user_count.to_string(),
             (Said::Session, Outgoing::AuthSuccess { session, .. }) => quote(session.session.as_str()),

@@ -7,7 +7,7 @@
 //! username = "$claims.username"
 //!
 //! [incoming.chat_message]                      # the client's event
-//! action = "publish"                           # join, leave, publish, signal, presence, history, ping, auth, refresh
+//! action = "publish"                           # join, leave, publish, signal, presence, online, history, ping, auth, refresh
 //! room = "$body.roomSlug"
 //! message_id = "$body.messageId"
 //! data = { text = "$body.message" }
