@@ -148,17 +148,27 @@ impl Endpoint {
     /// Builds what goes over the wire to tell a client something; `None` where its vocabulary has no words for it.
     pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
         let text = self.framing.encode(outgoing, id, metrics::now())?;
-        Some(match self.protocol {
-            Protocol::WebSocket => ws_frame::text(&text),
+        Some(self.wrap(outgoing, &text))
+    }
+
+    /// The same for what is told after it, if there is something.
+    pub(crate) fn frame_also(&self, outgoing: &Outgoing<'_>) -> Option<Bytes> {
+        let text = self.framing.encode_also(outgoing, metrics::now())?;
+        Some(self.wrap(outgoing, &text))
+    }
+
+    fn wrap(&self, outgoing: &Outgoing<'_>, text: &str) -> Bytes {
+        match self.protocol {
+            Protocol::WebSocket => ws_frame::text(text),
             // Whoever sends an event to a client says at its end where that client stands.
             Protocol::SocketIo => match text.strip_suffix(']') {
                 Some(begin) if self.recovery.is_some() && text.starts_with("42") => {
                     ws_frame::begin_of_text(begin)
                 }
-                _ => ws_frame::text(&text),
+                _ => ws_frame::text(text),
             },
-            Protocol::ServerSentEvents => event_stream::event(outgoing, &text),
-        })
+            Protocol::ServerSentEvents => event_stream::event(outgoing, text),
+        }
     }
 
     /// What asks a client, or the way to it, for a sign of life; nothing where the transport does that itself.

@@ -420,6 +420,9 @@ impl Entry {
 /// The same message in the wire format of each endpoint; none where the endpoint has no words for it.
 struct Frames<'a>(PerEndpoint<'a, Option<Bytes>>);
 
+/// The same for what is told after it.
+struct After<'a>(PerEndpoint<'a, Option<Bytes>>);
+
 impl<'a> Frames<'a> {
     fn new(endpoints: &'a [Endpoint]) -> Self {
         Self(PerEndpoint::new(endpoints))
@@ -427,6 +430,16 @@ impl<'a> Frames<'a> {
 
     fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
         self.0.of(id, |endpoint| endpoint.frame(outgoing, None)).flatten()
+    }
+}
+
+impl<'a> After<'a> {
+    fn new(endpoints: &'a [Endpoint]) -> Self {
+        Self(PerEndpoint::new(endpoints))
+    }
+
+    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
+        self.0.of(id, |endpoint| endpoint.frame_also(outgoing)).flatten()
     }
 }
 

@@ -81,6 +81,16 @@ describe('care', () => {
         }
       });
 
+      it('of two connections of a user the newer stays, over all nodes', async () => {
+        const older = await open('fay', 0);
+        const newer = await open('fay', 1);
+        assert.equal(await older.ended(), 'io server disconnect');
+        assert.equal(older.socket.active, false, 'it does not come back by itself');
+        await send('/message/user', { userId: 'fay', type: 'still', data: 'here' });
+        assert.equal((await newer.next('message')).type, 'still');
+        assert.ok(newer.socket.connected);
+      });
+
       it('a token may also come as auth', async () => {
         const auth = { token: sign({ sub: 'eve' }) };
         const eve = await SocketClient.connected(world.nodes[1].url, { transports, auth });

@@ -4,7 +4,7 @@ use broker::PresenceNews;
 use proto::{Channel, Kind, Outgoing, PresenceEntry, Room};
 use slab::Slab;
 
-use super::{Frames, Hub, Subscriber};
+use super::{After, Frames, Hub, Subscriber};
 
 impl Hub {
     /// Tells the sessions that are present in a room, or online, except those of the user in question: whoever comes has
@@ -58,12 +58,16 @@ impl Hub {
         outgoing: &Outgoing<'_>,
         but: Option<&PresenceEntry>,
     ) {
-        let mut frames = Frames::new(&self.endpoints);
+        let (mut frames, mut after) = (Frames::new(&self.endpoints), After::new(&self.endpoints));
         self.feed_all(subscribers, |subscriber| {
             let is_told =
                 subscriber.member.as_ref().is_some_and(|member| but.is_none_or(|but| *member != but.user));
-            if is_told && let Some(frame) = frames.of(subscriber.peer.endpoint, outgoing) {
-                subscriber.peer.offer(frame);
+            if is_told {
+                let endpoint = subscriber.peer.endpoint;
+                let both = [frames.of(endpoint, outgoing), after.of(endpoint, outgoing)];
+                for frame in both.into_iter().flatten() {
+                    subscriber.peer.offer(frame);
+                }
             }
             true
         });

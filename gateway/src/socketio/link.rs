@@ -296,13 +296,16 @@ impl Link {
     }
 }
 
-/// Takes as much as one answer should hold, and at least one group: its parts stay together.
+/// Takes as much as one answer should hold, and at least one group: its parts stay together. The end of the session has an
+/// answer of its own, since clients act on it before they act on the messages that came with it.
 fn take_payload(outbound: &Outbound, limit: usize) -> String {
     let mut bytes = 0;
     let mut is_begun = false;
+    let end = Frames::packet(&Packet::Close).into_bytes();
     let taken = outbound.take_while(|frame| {
         // What begins a message is followed by its rest.
-        let is_wanted = bytes == 0 || is_begun || bytes + frame.len() <= limit;
+        let fits = bytes + frame.len() <= limit && *frame != end;
+        let is_wanted = bytes == 0 || is_begun || fits;
         is_begun = ws_frame::is_begin_of_text(frame);
         bytes += frame.len();
         is_wanted

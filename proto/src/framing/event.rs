@@ -10,7 +10,7 @@ use super::{is_object, not_json};
 use crate::message::{Invalid, Outgoing, Request, RequestId};
 use crate::publication::Timestamp;
 use crate::template::quote;
-use crate::vocabulary::{Heard, Vocabulary};
+use crate::vocabulary::{Heard, Told, Vocabulary};
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -42,10 +42,14 @@ pub fn encode(
     id: Option<&RequestId>,
     now: Timestamp,
 ) -> Option<String> {
-    let told = vocabulary.encode(outgoing, id, now)?;
+    vocabulary.encode(outgoing, id, now).map(|told| write(&told))
+}
+
+/// What a client is told, as a frame.
+pub(super) fn write(told: &Told) -> String {
     let event = quote(&told.event);
-    Some(match told.body {
+    match &told.body {
         Some(body) => format!("{{\"event\":{event},\"data\":{body}}}"),
         None => format!("{{\"event\":{event}}}"),
-    })
+    }
 }

@@ -8,7 +8,7 @@ use super::{is_object, not_json};
 use crate::message::{Invalid, Outgoing, Request, RequestId};
 use crate::publication::Timestamp;
 use crate::template::quote;
-use crate::vocabulary::{Heard, Vocabulary, VocabularyError};
+use crate::vocabulary::{Heard, Told, Vocabulary, VocabularyError};
 
 /// The key of the event's name.
 const EVENT: &str = "type";
@@ -56,9 +56,13 @@ pub fn encode(
     id: Option<&RequestId>,
     now: Timestamp,
 ) -> Option<String> {
-    let told = vocabulary.encode(outgoing, id, now)?;
+    vocabulary.encode(outgoing, id, now).map(|told| write(&told))
+}
+
+/// What a client is told, as a frame.
+pub(super) fn write(told: &Told) -> String {
     let event = quote(&told.event);
     let fields = told.body.as_deref().and_then(|body| body.strip_prefix('{')).unwrap_or("}");
     let separator = if fields == "}" { "" } else { "," };
-    Some(format!("{{\"{EVENT}\":{event}{separator}{fields}"))
+    format!("{{\"{EVENT}\":{event}{separator}{fields}")
 }

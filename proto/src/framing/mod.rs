@@ -89,6 +89,17 @@ impl Framing {
         }
     }
 
+    /// Encodes what is told after it, if there is something.
+    pub fn encode_also(&self, outgoing: &Outgoing<'_>, now: Timestamp) -> Option<String> {
+        let told = self.vocabulary()?.encode_also(outgoing, now)?;
+        match self {
+            Self::Native => None,
+            Self::Flat(_) => Some(flat::write(&told)),
+            Self::Event(_) => Some(event::write(&told)),
+            Self::SocketIo(events) => Some(events.write(&told)),
+        }
+    }
+
     fn vocabulary(&self) -> Option<&Vocabulary> {
         match self {
             Self::Native => None,

@@ -158,6 +158,11 @@ impl Vocabulary {
         self.outgoing.encode(&Telling { outgoing, id, now })
     }
 
+    /// Says what is told after it, if there is something.
+    pub fn encode_also(&self, outgoing: &Outgoing<'_>, now: Timestamp) -> Option<Told> {
+        self.outgoing.encode_also(&Telling { outgoing, id: None, now })
+    }
+
     /// Who of a channel's sessions is given a publication.
     pub fn audience(&self, publication: &Publication) -> Audience {
         self.outgoing.audience(publication)

@@ -19,8 +19,10 @@ use crate::template::Template;
 struct Written {
     event: Value,
     body: Option<Value>,
+    when: Option<Value>,
     #[serde(default)]
     to: Audience,
+    also: Option<Value>,
 }
 
 /// The rules by what they are for.
@@ -38,7 +40,11 @@ struct Rule {
     key: String,
     event: Template<Said>,
     body: Option<Template<Said>>,
+    /// It is told only where this is there.
+    when: Option<Template<Said>>,
     audience: Audience,
+    /// What is told after it.
+    also: Option<Box<Rule>>,
 }
 
 impl OutgoingRules {
@@ -90,9 +96,12 @@ impl OutgoingRules {
 
     /// Says it in the application's words; `None` where the application has none for it.
     pub(super) fn encode(&self, telling: &Telling<'_>) -> Option<Told> {
-        let rule = self.rule(telling.outgoing)?;
-        let body = rule.body.as_ref().map(|body| body.render(telling).unwrap_or_else(|| "null".to_owned()));
-        Some(Told { event: rule.event.text(telling)?, body })
+        self.rule(telling.outgoing)?.tell(telling)
+    }
+
+    /// Says what is told after it.
+    pub(super) fn encode_also(&self, telling: &Telling<'_>) -> Option<Told> {
+        self.rule(telling.outgoing)?.also.as_ref()?.tell(telling)
     }
 
     /// The most particular rule: of an error its code, then the command that failed; of a publication its event.
@@ -122,6 +131,7 @@ impl OutgoingRules {
     pub(super) fn bodies(&self) -> impl Iterator<Item = (&str, Option<Vec<String>>)> {
         let errors = self.codes.values().chain(self.actions.values());
         let rules = self.kinds.values().chain(self.publications.values()).chain(errors);
+        let rules = rules.flat_map(|rule| std::iter::once(rule).chain(rule.also.as_deref()));
         rules.filter_map(|rule| {
             let fields = rule.body.as_ref()?.keys().map(|keys| keys.map(Cow::into_owned).collect());
             Some((rule.key.as_str(), fields))
@@ -131,7 +141,15 @@ impl OutgoingRules {
 
 impl Rule {
     fn compile(key: String, written: &Value, kind: Kind) -> Result<Self, VocabularyError> {
-        let Written { event, body, to } = rule(&key, written)?;
+        let Written { event, body, when, to, also } = rule(&key, written)?;
+        let also = match also {
+            Some(_) if !matches!(kind, Kind::MemberJoined | Kind::MemberLeft) => {
+                let only = "means something only to member_joined and member_left";
+                return Err(VocabularyError::new(format!("{key}.also"), only));
+            }
+            Some(also) => Some(Box::new(Self::compile(format!("{key}.also"), &also, kind)?)),
+            None => None,
+        };
         if to != Audience::Everyone && kind != Kind::Message {
             return Err(VocabularyError::new(format!("{key}.to"), "means something only to publications"));
         }
@@ -140,6 +158,15 @@ impl Rule {
         };
         let event = compile("event", &event)?;
         let body = body.map(|body| compile("body", &body)).transpose()?;
-        Ok(Self { event, body, audience: to, key })
+        let when = when.map(|when| compile("when", &when)).transpose()?;
+        Ok(Self { event, body, when, audience: to, also, key })
+    }
+
+    fn tell(&self, telling: &Telling<'_>) -> Option<Told> {
+        if let Some(when) = &self.when {
+            when.render(telling)?;
+        }
+        let body = self.body.as_ref().map(|body| body.render(telling).unwrap_or_else(|| "null".to_owned()));
+        Some(Told { event: self.event.text(telling)?, body })
     }
 }

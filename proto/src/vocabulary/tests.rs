@@ -287,3 +287,28 @@ fn the_documentation_has_every_kind_and_value() {
         assert_eq!(written, values, "{word}");
     }
 }
+
+#[test]
+fn a_rule_may_be_for_what_is_there_and_followed_by_another() {
+    let vocabulary = compile(&json!({ "outgoing": {
+        "member_left": { "event": "left", "body": "$room", "also": { "event": "quiet", "body": "$user.id" } },
+        "published": { "event": "safe", "when": "$messageId" },
+    } }));
+    let user = PresenceEntry { user: UserId::new("ann").unwrap(), name: None, profile: None };
+    let (room, id) = (Room::new("attic").unwrap(), MessageId::new("m").unwrap());
+    let event = |told: Option<Told>| told.map(|told| told.event);
+    let left = Outgoing::MemberLeft { room: &room, user: &user, user_count: 0 };
+    assert_eq!(event(vocabulary.encode(&left, None, NOW)).as_deref(), Some("left"));
+    assert_eq!(event(vocabulary.encode_also(&left, NOW)).as_deref(), Some("quiet"));
+    for (message_id, expected) in [(Some(&id), Some("safe")), (None, None)] {
+        let published = Outgoing::Published { room: &room, message_id, position: None, duplicate: false };
+        assert_eq!(event(vocabulary.encode(&published, None, NOW)).as_deref(), expected);
+        assert_eq!(vocabulary.encode_also(&published, NOW), None);
+    }
+    for (rule, key) in [
+        (json!({ "event": "x", "also": { "event": "y" } }), "pong.also"),
+        (json!({ "event": "x", "when": "$messageId" }), "pong.when"),
+    ] {
+        assert!(wrong(&json!({ "outgoing": { "pong": rule } })).contains(key));
+    }
+}

@@ -12,7 +12,7 @@ use crate::error::ErrorCode;
 use crate::message::{Invalid, Outgoing, Request, RequestId};
 use crate::publication::Timestamp;
 use crate::template::quote;
-use crate::vocabulary::{Heard, Vocabulary};
+use crate::vocabulary::{Heard, Told, Vocabulary};
 
 /// The type of a message in Engine.IO, which stands before each packet.
 const MESSAGE: char = '4';
@@ -87,18 +87,24 @@ impl Events {
                 let body = told.and_then(|told| told.body).unwrap_or_default();
                 ('3', id.as_json(), format!("[{body}]"))
             }
-            (None, _) => {
-                let told = told?;
-                let event = quote(&told.event);
-                let arguments = match told.body {
-                    Some(body) => format!("[{event},{body}]"),
-                    None => format!("[{event}]"),
-                };
-                ('2', "", arguments)
-            }
+            (None, _) => return told.map(|told| self.write(&told)),
         };
+        Some(self.packet(kind, id, &arguments))
+    }
+
+    /// What a client is told, as an event.
+    pub(in crate::framing) fn write(&self, told: &Told) -> String {
+        let event = quote(&told.event);
+        let arguments = match &told.body {
+            Some(body) => format!("[{event},{body}]"),
+            None => format!("[{event}]"),
+        };
+        self.packet('2', "", &arguments)
+    }
+
+    fn packet(&self, kind: char, id: &str, arguments: &str) -> String {
         let (namespace, comma) = if &*self.namespace == MAIN { ("", "") } else { (&*self.namespace, ",") };
-        Some(format!("{MESSAGE}{kind}{namespace}{comma}{id}{arguments}"))
+        format!("{MESSAGE}{kind}{namespace}{comma}{id}{arguments}")
     }
 }
 
