@@ -5,7 +5,9 @@ mod support;
 
 use std::io::Write;
 
+use broker::Broker;
 use http::Request;
+use proto::{Channel, PresenceEntry, UserId};
 use serde_json::{Value, json};
 use support::{Answer, Api, Behaviour, post};
 use switchboard_fanout::FanoutConfig;
@@ -35,6 +37,33 @@ scope = "send"
 to = { room = "${path.id}" }
 event = "gone"
 data = "$body"
+
+[[calls]]
+method = "GET"
+path = "/online"
+scope = "admin"
+action = "connected"
+answer = { body = { n = "$result.count", ids = { "$each" = "$result.users", "$item" = "$item.user" } } }
+
+[[calls]]
+method = "GET"
+path = "/me"
+action = "status"
+user = "$caller.user"
+
+[[calls]]
+method = "DELETE"
+path = "/users/{id}"
+scope = "admin"
+action = "disconnect"
+user = "${path.id}"
+
+[[calls]]
+method = "GET"
+path = "/sums"
+scope = "admin"
+action = "stats"
+answer = { body = { total = "$result.connections", rooms = { "$each" = "$result.busiest", "$item" = { slug = "$item.room", userCount = "$item.users" } } } }
 "#;
 
 fn read(toml: &str) -> Result<FanoutConfig, String> {
@@ -80,6 +109,32 @@ async fn numbers_are_users_too_and_a_repeated_id_is_told_once() {
     let mut channels: Vec<_> = api.stored().into_iter().map(|(channel, ..)| channel).collect();
     channels.sort_unstable();
     assert_eq!(channels, ["acme/u/1", "acme/u/two"]);
+}
+
+#[tokio::test]
+async fn a_call_can_tell_who_and_what_there_is() {
+    let api = api();
+    for (channel, user) in [("acme/a/", "ann"), ("acme/r/lobby", "ann"), ("globex/a/", "bob")] {
+        let user = PresenceEntry { user: UserId::new(user).unwrap(), name: None, profile: None };
+        api.broker.rest.hold(&Channel::parse(channel).unwrap(), &user).await.unwrap();
+    }
+    let get = async |path: &str, name: &str| {
+        let request =
+            Request::get(path).header("authorization", format!("Bearer {}", support::credential(name)));
+        api.call(request.body(axum::body::Body::empty()).unwrap()).await
+    };
+    assert_eq!(get("/online", "admin").await.json, json!({"n": 1, "ids": ["ann"]}));
+    assert_eq!(get("/online?limit=5&from=0", "admin").await.status, 200);
+    get("/online?limit=0", "admin").await.problem(400, "invalid_message");
+    get("/online?page=2", "admin").await.problem(400, "invalid_message");
+    get("/online", "acme").await.problem(403, "forbidden");
+    let me = get("/me", "acme").await;
+    assert_eq!(me.json, json!({"user": "backend", "connected": false, "sessions": 0}), "{}", me.text);
+    get("/me", "key").await.problem(400, "invalid_message");
+    let sums = json!({"total": 0, "rooms": [{"slug": "lobby", "userCount": 1}]});
+    assert_eq!(get("/sums", "admin").await.json, sums);
+    api.ask("DELETE", "/users/ann", None).await.problem(404, "unknown");
+    api.ask("DELETE", "/users/a%20b", None).await.problem(400, "invalid_name");
 }
 
 #[tokio::test]
@@ -131,7 +186,12 @@ fn a_mistake_is_told_by_its_key() {
         ("event = \"told\"\n", "", "calls[0].event: must be given"),
         ("status = 201", "status = 404", "calls[0].answer.status: must be"),
         ("scope = \"send\"", "scope = \"\"", "calls[0].scope: must not be empty"),
-        ("\"DELETE\"", "\"GET\"", "calls[2].method: unknown variant"),
+        ("\"DELETE\"", "\"GET\"", "calls[2].method: must not be GET"),
+        ("\"DELETE\"", "\"HEAD\"", "calls[2].method: unknown variant"),
+        ("path = \"/online\"", "path = \"/online\"\nevent = \"e\"", "calls[3].event: does not go with"),
+        ("user = \"$caller.user\"", "", "calls[4].user: must be given"),
+        ("action = \"stats\"", "action = \"stats\"\nuser = \"1\"", "calls[6].user: does not go with"),
+        ("action = \"stats\"", "action = \"sums\"", "calls[6].action: unknown variant"),
     ] {
         let message = read(&CALLS.replacen(from, to, 1)).unwrap_err();
         assert!(message.contains(told), "{to}: {message}");

@@ -6,7 +6,7 @@
 pub(crate) mod history;
 pub(crate) mod memberships;
 pub(crate) mod overview;
-mod params;
+pub(crate) mod params;
 pub(crate) mod users;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Call};
+use super::{Answer, Call, Deed};
 use crate::mapping::{self, Mapping, Wrong, template};
 
 /// One table of `[[calls]]`, as written.
@@ -29,10 +29,25 @@ pub(super) struct Table {
     data: Option<Value>,
     #[serde(default)]
     ephemeral: bool,
+    #[serde(default)]
+    action: Action,
+    user: Option<Value>,
     answer: Option<WrittenAnswer>,
 }
 
-/// The methods that publish.
+/// What calls can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    #[default]
+    Publish,
+    Connected,
+    Status,
+    Disconnect,
+    Stats,
+}
+
+/// The methods of calls. What changes something is not asked for with `GET`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
@@ -41,6 +56,7 @@ enum Method {
     Put,
     Patch,
     Delete,
+    Get,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,13 +109,15 @@ fn call(key: &str, table: &Table) -> Result<Call, Wrong> {
     for (index, written) in table.require.iter().enumerate() {
         required.push(template(&format!("{key}.require[{index}]"), written)?);
     }
-    let written = mapping::Written {
-        tenant: None,
-        to: table.to.as_ref(),
-        event: table.event.as_ref(),
-        data: table.data.as_ref(),
-        ephemeral: table.ephemeral,
-    };
+    let changes = matches!(table.action, Action::Publish | Action::Disconnect);
+    if (table.method == Method::Get) == changes {
+        let expected =
+            if changes { "must not be GET for this action" } else { "must be GET for this action" };
+        return Err(wrong("method", expected));
+    }
+    if table.action == Action::Disconnect && table.scope.is_none() {
+        return Err(wrong("scope", "must be given for this action"));
+    }
     Ok(Call {
         route,
         names,
@@ -108,14 +126,51 @@ fn call(key: &str, table: &Table) -> Result<Call, Wrong> {
             Method::Put => MethodFilter::PUT,
             Method::Patch => MethodFilter::PATCH,
             Method::Delete => MethodFilter::DELETE,
+            Method::Get => MethodFilter::GET,
         },
-        has_body: table.method != Method::Delete,
+        has_body: !matches!(table.method, Method::Delete | Method::Get),
         scope: table.scope.clone(),
         required,
         rest_without: table.rest_without.clone(),
-        id: table.id.as_ref().map(|id| template(&format!("{key}.id"), id)).transpose()?,
-        mapping: Mapping::compile(key, &written)?,
+        deed: deed(key, table)?,
         answer: table.answer.as_ref().map(|written| answer(key, written)).transpose()?,
+    })
+}
+
+fn deed(key: &str, table: &Table) -> Result<Deed, Wrong> {
+    let there = |name: &str, is_there: bool| {
+        let message = || "does not go with this action".to_owned();
+        if is_there { Err((format!("{key}.{name}"), message())) } else { Ok(()) }
+    };
+    let publishes = table.action == Action::Publish;
+    for (name, value) in
+        [("to", &table.to), ("event", &table.event), ("data", &table.data), ("id", &table.id)]
+    {
+        there(name, !publishes && value.is_some())?;
+    }
+    there("ephemeral", !publishes && table.ephemeral)?;
+    let of_user = matches!(table.action, Action::Status | Action::Disconnect);
+    there("user", !of_user && table.user.is_some())?;
+    let user = || match &table.user {
+        Some(user) => template(&format!("{key}.user"), user),
+        None => Err((format!("{key}.user"), "must be given".to_owned())),
+    };
+    Ok(match table.action {
+        Action::Publish => {
+            let written = mapping::Written {
+                tenant: None,
+                to: table.to.as_ref(),
+                event: table.event.as_ref(),
+                data: table.data.as_ref(),
+                ephemeral: table.ephemeral,
+            };
+            let id = table.id.as_ref().map(|id| template(&format!("{key}.id"), id)).transpose()?;
+            Deed::Publish(Box::new(Mapping::compile(key, &written)?), id)
+        }
+        Action::Connected => Deed::Connected,
+        Action::Status => Deed::Status(user()?),
+        Action::Disconnect => Deed::Disconnect(user()?),
+        Action::Stats => Deed::Stats,
     })
 }
 

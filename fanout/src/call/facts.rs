@@ -26,6 +26,8 @@ pub(super) enum Fact {
     Caller,
     /// When the call came in, in milliseconds since 1970.
     Now,
+    /// What was found out or done; absent until then, and for what is published.
+    Result,
 }
 
 impl Variable for Fact {
@@ -36,6 +38,7 @@ impl Variable for Fact {
         ("path", Self::Path, Holds::Json),
         ("caller", Self::Caller, Holds::Json),
         ("now", Self::Now, Holds::Scalar),
+        ("result", Self::Result, Holds::Json),
     ];
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Facts {
     pub(super) path: String,
     pub(super) caller: String,
     pub(super) now: Timestamp,
+    pub(super) result: Option<String>,
 }
 
 impl Values<Fact> for Facts {
@@ -57,6 +61,7 @@ impl Values<Fact> for Facts {
             Fact::Rest => reach(self.rest.as_deref()?, path).map(Cow::Borrowed),
             Fact::Path => reach(&self.path, path).map(Cow::Borrowed),
             Fact::Caller => reach(&self.caller, path).map(Cow::Borrowed),
+            Fact::Result => reach(self.result.as_deref()?, path).map(Cow::Borrowed),
             Fact::Now => Some(Cow::Owned(self.now.0.to_string())),
         }
     }

@@ -5,6 +5,7 @@
 //! the body, the mapping to a message, the broker. What it refuses it answers with problem details (RFC 9457).
 
 mod compile;
+mod deed;
 mod facts;
 
 use std::collections::HashSet;
@@ -22,10 +23,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use self::deed::Deed;
 use self::facts::{Fact, Facts};
+use crate::admin::Params;
 use crate::api::{Api, Failure, now};
 use crate::intake::{JSON, bearer, idempotency_key, read_body, require};
-use crate::mapping::{self, Mapping, Unmapped};
+use crate::mapping::{self, Unmapped};
 use crate::refusal::{Refusal, read_json};
 use crate::response::PublishResponse;
 
@@ -35,8 +38,10 @@ pub(crate) const CALLS: OptionSpec = OptionSpec {
     kind: Kind::Tables,
     default: "",
     help: "Calls of an application's own HTTP API: tables with `path` (parts such as `{userId}` have names), `method` \
-           (`POST`, `PUT`, `PATCH` or `DELETE`), `scope`, the templates of what is published (`to`, `event`, `data`, \
-           `id`), `require` (templates that must have a value), `rest_without`, `ephemeral` and `answer`.",
+           (`POST`, `PUT`, `PATCH`, `DELETE` or `GET`), `scope`, the templates of what is published (`to`, `event`, \
+           `data`, `id`), `require` (templates that must have a value), `rest_without`, `ephemeral` and `answer`. With an \
+           `action` nothing is published: `connected`, `status` and `disconnect` (of a `user`), or `stats`, of which \
+           `answer` speaks as `$result`.",
 };
 
 /// The calls of a configuration.
@@ -58,10 +63,8 @@ struct Call {
     required: Vec<Template<Fact>>,
     /// The fields of the body that `$rest` leaves out.
     rest_without: Vec<String>,
-    /// Under which a repeated call publishes once.
-    id: Option<Template<Fact>>,
-    mapping: Mapping<Fact>,
-    /// What is answered; the places of the message where it is absent.
+    deed: Deed,
+    /// What is answered; the places of the message, or the result, where it is absent.
     answer: Option<Answer>,
 }
 
@@ -105,8 +108,13 @@ impl Call {
             Ok(_place) => self.carry_out(api, path, request).await,
             Err(refusal) => Err(refusal.into()),
         };
-        api.metrics.message(result.as_ref().err().map(|failure| &failure.refusal));
-        api.metrics.took(started.elapsed());
+        let refusal = result.as_ref().err().map(|failure| &failure.refusal);
+        if let Deed::Publish(..) = self.deed {
+            api.metrics.message(refusal);
+            api.metrics.took(started.elapsed());
+        } else {
+            api.metrics.administration(refusal);
+        }
         result.unwrap_or_else(|failure| failure.problem("").into_response())
     }
 
@@ -130,19 +138,28 @@ impl Call {
         } else {
             "null".to_owned()
         };
-        let facts = Facts {
+        let mut facts = Facts {
             rest: facts::without(&body, &self.rest_without),
             body,
             path: self.path(path),
             caller: facts::describe(&caller),
             now,
+            result: None,
         };
         for required in &self.required {
             required.render_whole(&facts).map_err(|missing| refused(missing.into()))?;
         }
+        let Deed::Publish(mapping, id) = &self.deed else {
+            let params = Params::read(head.uri.query(), self.deed.parameters())?;
+            facts.result = self.deed.carry_out(api, &caller, &params, &facts).await?;
+            return Ok(match &self.answer {
+                Some(answer) => answer.response(&facts),
+                None => json(StatusCode::OK, facts.result.unwrap_or_default()),
+            });
+        };
         let rules = api.publisher.rules();
-        let mut order = self.mapping.order(&facts, caller.own_tenant(), rules).map_err(refused)?;
-        if let Some(id) = &self.id {
+        let mut order = mapping.order(&facts, caller.own_tenant(), rules).map_err(refused)?;
+        if let Some(id) = id {
             order.repeat_under_digest(
                 &mapping::text(id, &facts).map_err(|missing| refused(missing.into()))?,
             )?;
@@ -156,10 +173,7 @@ impl Call {
         outcome.retain(|(_, result)| *result != Err(Refusal::Conflict));
         let results = api.settle(outcome)?;
         Ok(match &self.answer {
-            Some(answer) => {
-                let body = answer.body.render(&facts).unwrap_or_else(|| "null".to_owned());
-                (answer.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-            }
+            Some(answer) => answer.response(&facts),
             None => axum::Json(PublishResponse { results }).into_response(),
         })
     }
@@ -169,6 +183,16 @@ impl Call {
         let values = path.iter().map(|(_, value)| Value::from(value));
         Value::Object(self.names.iter().cloned().zip(values).collect::<Map<_, _>>()).to_string()
     }
+}
+
+impl Answer {
+    fn response(&self, facts: &Facts) -> Response {
+        json(self.status, self.body.render(facts).unwrap_or_else(|| "null".to_owned()))
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// A call that does not fit its mapping is its caller's mistake.

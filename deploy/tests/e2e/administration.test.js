@@ -1,0 +1,150 @@
+// What backends and administrators ask over HTTP, with two gateways and a fanout that meet in a Redis.
+
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { eventually } from './support/poll.js';
+import { SocketClient, disconnectAll } from './support/socketio.js';
+import { sign } from './support/token.js';
+import { World } from './support/world.js';
+
+const example = (name) => path.resolve(import.meta.dirname, `../../examples/${name}.toml`);
+
+const ask = async (world, method, route, claims, body) => {
+  const headers = { Authorization: `Bearer ${sign({ sub: 'backend', ...claims })}`, 'Content-Type': 'application/json' };
+  const answer = await fetch(world.fanout.url + route, { method, headers, body: body && JSON.stringify(body) });
+  const text = await answer.text();
+  return { status: answer.status, type: answer.headers.get('content-type'), body: text && JSON.parse(text) };
+};
+
+const admin = { scope: 'admin' };
+
+describe('the calls of the care platform', () => {
+  let world;
+  before(async () => {
+    world = await World.cluster({ environment: { SWITCHBOARD_CONFIG: example('care') } });
+  });
+  after(() => world?.stop());
+  afterEach(disconnectAll);
+
+  const open = (user, node) =>
+    SocketClient.connected(world.nodes[node].url, {
+      transports: ['websocket'],
+      extraHeaders: { Authorization: `Bearer ${sign({ sub: user })}` },
+    });
+
+  const connected = async () => {
+    const { status, body } = await ask(world, 'GET', '/websocket/users/connected', admin);
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.equal(body.count, body.users.length);
+    return body.users.map(({ userId }) => userId).sort();
+  };
+
+  it('the connected users are those of all nodes, each once', async () => {
+    await Promise.all([open('ann', 0), open('bob', 1)]);
+    await eventually('both are there', async () => (await connected()).join() === 'ann,bob');
+    disconnectAll();
+    await eventually('both are gone', async () => (await connected()).length === 0);
+  });
+
+  it('a user\'s status says whether and since when, and so does one\'s own', async () => {
+    const before = Date.now() - 2_000;
+    await open('ann', 1);
+    const { body } = await ask(world, 'GET', '/websocket/users/ann/status', admin);
+    assert.deepEqual({ ...body, connectedAt: 0 }, { userId: 'ann', connected: true, connectedAt: 0 });
+    assert.ok(body.connectedAt >= before && body.connectedAt <= Date.now(), `${body.connectedAt}`);
+    const own = await ask(world, 'GET', '/websocket/me/status', { sub: 'ann' });
+    assert.equal(own.body.connected, true);
+    const other = await ask(world, 'GET', '/websocket/users/zoe/status', admin);
+    assert.deepEqual([other.status, other.body], [200, { userId: 'zoe', connected: false, connectedAt: null }]);
+  });
+
+  it('a user is disconnected wherever it is, and does not come back by itself', async () => {
+    const ann = await open('ann', 1);
+    const gone = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
+    assert.deepEqual([gone.status, gone.body], [200, { success: true, userId: 'ann' }]);
+    await eventually('the client is told', () => ann.ends.length === 1);
+    await eventually('the user is gone', async () => {
+      const { status } = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
+      return status === 404;
+    });
+    assert.equal(ann.socket.active, false);
+  });
+
+  it('each refusal has its status, and a body that says what is wrong', async () => {
+    for (const [method, route, claims, status] of [
+      ['GET', '/websocket/users/connected', { scope: 'send' }, 403],
+      ['GET', '/websocket/users/connected', { ...admin, exp: 1_000_000_000 }, 401],
+      ['GET', '/websocket/users/a%20b/status', admin, 400],
+      ['DELETE', '/websocket/users/nobody/disconnect', admin, 404],
+      ['DELETE', '/websocket/users/nobody/disconnect', {}, 403],
+    ]) {
+      const answer = await ask(world, method, route, claims);
+      assert.deepEqual([answer.status, answer.type], [status, 'application/problem+json'], route);
+      assert.ok(answer.body.detail, route);
+    }
+  });
+
+  it('who was on a node that was killed is not connected any more', async () => {
+    const node = await world.startNode();
+    const options = { transports: ['websocket'], reconnection: false };
+    const extraHeaders = { Authorization: `Bearer ${sign({ sub: 'ann' })}` };
+    await SocketClient.connected(node.url, { ...options, extraHeaders });
+    await eventually('ann is there', async () => (await connected()).includes('ann'));
+    await node.process.kill();
+    await eventually('ann is gone', async () => !(await connected()).includes('ann'), 30_000);
+    const { body } = await ask(world, 'GET', '/websocket/users/ann/status', admin);
+    assert.equal(body.connected, false);
+  });
+});
+
+describe('the own API', () => {
+  let world;
+  before(async () => {
+    world = await World.cluster();
+  });
+  after(() => world?.stop());
+
+  it('a membership is followed by a session on another node, and messages to followers arrive', async () => {
+    const ann = await world.nodes[1].connect('ann');
+    const route = '/v1/users/ann/rooms/followers:7';
+    assert.equal((await ask(world, 'PUT', route, admin)).status, 204);
+    await ann.next('joined', ({ room }) => room === 'followers:7');
+    await world.publish({ followers: '7' }, { post: 1 });
+    const { data } = await ann.next('message', ({ channel }) => channel === 'room:followers:7');
+    assert.deepEqual(data, { post: 1 });
+    const members = await ask(world, 'GET', '/v1/rooms/followers:7/members', admin);
+    assert.deepEqual(members.body, { users: ['ann'] });
+    assert.equal((await ask(world, 'DELETE', route, admin)).status, 204);
+    await ann.next('left', ({ room }) => room === 'followers:7');
+  });
+
+  it('rooms and connections add up over both nodes', async () => {
+    const [ann, bob] = [await world.nodes[0].connect('stats-ann'), await world.nodes[1].connect('stats-bob')];
+    for (const client of [ann, bob]) client.send({ type: 'join', room: 'busy' });
+    ann.send({ type: 'join', room: 'calm' });
+    const stats = async () => (await ask(world, 'GET', '/v1/stats', admin)).body;
+    await eventually('both rooms are counted', async () => {
+      const { busiest } = await stats();
+      const users = Object.fromEntries(busiest.map(({ room, users }) => [room, users]));
+      return users.busy === 2 && users.calm === 1;
+    });
+    await eventually('both connections are counted', async () => (await stats()).connections >= 2);
+    const sessions = await ask(world, 'GET', '/v1/users/stats-bob/sessions', admin);
+    assert.equal(sessions.body.sessions.length, 1);
+  });
+});
+
+describe('the statistics of the community', () => {
+  let world;
+  before(async () => {
+    world = await World.cluster({ environment: { SWITCHBOARD_CONFIG: example('tango') } });
+  });
+  after(() => world?.stop());
+
+  it('have the shape that its backend knows', async () => {
+    assert.equal((await ask(world, 'GET', '/stats', {})).status, 403);
+    const { status, body } = await ask(world, 'GET', '/stats', admin);
+    assert.deepEqual([status, body], [200, { totalConnections: 0, totalRooms: 0, rooms: [] }]);
+  });
+});
