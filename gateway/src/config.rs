@@ -25,6 +25,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "Where server-sent events are served, for clients that only listen.",
     },
     OptionSpec {
+        key: "gateway.page",
+        kind: Kind::Text,
+        default: "",
+        help: "Where a page is served to try the WebSocket endpoints on, such as `/`. Empty: nowhere.",
+    },
+    OptionSpec {
         key: "gateway.origins",
         kind: Kind::List,
         default: "",
@@ -105,6 +111,8 @@ pub struct GatewayConfig {
     pub endpoints: Vec<Endpoint>,
     /// Over how long the clients of a draining node are advised to spread their return.
     pub reconnect_window: Duration,
+    /// Where a page is served to try the endpoints on.
+    pub page: Option<String>,
 }
 
 impl Default for GatewayConfig {
@@ -112,6 +120,7 @@ impl Default for GatewayConfig {
         Self {
             endpoints: both(Endpoint::default(), "/events".to_owned()),
             reconnect_window: Duration::from_secs(5),
+            page: None,
         }
     }
 }
@@ -128,6 +137,7 @@ struct Section {
 struct Written {
     path: String,
     events_path: String,
+    page: String,
     origins: Vec<String>,
     auth_timeout: HumanDuration,
     heartbeat: HumanDuration,
@@ -155,6 +165,10 @@ impl GatewayConfig {
         }
         if !is_path(&written.events_path) {
             tell(("events_path", PATH.to_owned()));
+        }
+        let page = Some(written.page).filter(|page| !page.is_empty());
+        if page.as_ref().is_some_and(|page| !is_path(page)) {
+            tell(("page", PATH.to_owned()));
         }
         if written.path == written.events_path {
             tell(("events_path", "must not be the same as path".to_owned()));
@@ -185,7 +199,13 @@ impl GatewayConfig {
         if endpoints.is_empty() {
             endpoints = both(default, written.events_path);
         }
-        Ok(Self { endpoints, reconnect_window: written.reconnect_window.0 })
+        if let Some(page) = &page
+            && endpoints.iter().any(|endpoint| endpoint.path == *page)
+        {
+            let mistake = loaded.mistake("gateway.page", "must not be the path of an endpoint".to_owned());
+            return Err(OptionsError::Invalid(vec![mistake]));
+        }
+        Ok(Self { endpoints, page, reconnect_window: written.reconnect_window.0 })
     }
 }
 
@@ -218,6 +238,8 @@ mod tests {
             ("--gateway-path", "ws"),
             ("--gateway-path", "/{a}"),
             ("--gateway-events-path", "/ws"),
+            ("--gateway-page", "/ws"),
+            ("--gateway-page", "page"),
             ("--gateway-origins", "app.example"),
             ("--gateway-auth-timeout", "0s"),
             ("--gateway-heartbeat", "4s"),

@@ -40,6 +40,7 @@ mod standing;
 mod takeover;
 mod tally;
 mod timers;
+mod trial;
 mod websocket;
 mod wire;
 mod ws_frame;
@@ -85,6 +86,7 @@ pub struct Gateway {
     /// The doors of Socket.IO.
     servers: Vec<Server<Door>>,
     reconnect_window: Duration,
+    page: Option<String>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -155,7 +157,14 @@ impl Gateway {
             tokio::spawn(async move { flusher.run(lane).await })
         }));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Ok(Self { node, doors, servers, reconnect_window: config.reconnect_window, _tasks })
+        Ok(Self {
+            node,
+            doors,
+            servers,
+            reconnect_window: config.reconnect_window,
+            page: config.page,
+            _tasks,
+        })
     }
 
     /// The routes of the endpoints.
@@ -166,6 +175,11 @@ impl Gateway {
             Router::new().route("/v1/rooms/{room}/history", get(poll).with_state(door.clone()))
         });
         let served = self.servers.iter().fold(polled, |router, server| router.merge(server.router()));
+        let endpoints = self.doors.iter().map(|door| &door.terms.endpoint);
+        let served = match &self.page {
+            Some(path) => served.merge(trial::router(path, endpoints)),
+            None => served,
+        };
         self.doors.iter().fold(served, |router, door| {
             let endpoint = &door.terms.endpoint;
             let served = match endpoint.protocol {

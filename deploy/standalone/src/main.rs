@@ -5,7 +5,9 @@
 
 mod config;
 mod development;
+mod token;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,7 +32,13 @@ const PROGRAM: Program = Program {
 };
 
 fn main() -> ExitCode {
-    process::run(&PROGRAM, std::env::args_os(), Config::from_options, serve)
+    let mut args = std::env::args_os();
+    let name = args.next().into_iter();
+    let rest: Vec<OsString> = args.collect();
+    match rest.split_first() {
+        Some((word, rest)) if word == token::WORD => token::mint(&PROGRAM, name.chain(rest.iter().cloned())),
+        _ => process::run(&PROGRAM, name.chain(rest), Config::from_options, serve),
+    }
 }
 
 async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
@@ -46,7 +54,8 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let ended = process.lifecycle.ended();
     tokio::spawn(async move { fetched.run(ended).await });
 
-    let has_root = config.gateway.endpoints.iter().any(|endpoint| endpoint.path == "/");
+    let has_root = config.gateway.endpoints.iter().any(|endpoint| endpoint.path == "/")
+        || config.gateway.page.as_deref() == Some("/");
     let path = config.gateway.endpoints.first().map(|endpoint| endpoint.path.clone()).unwrap_or_default();
     let verifier = Arc::clone(&config.verifier);
     let channels = config.channels.clone();
