@@ -137,7 +137,7 @@ struct Section {
 struct Written {
     path: String,
     events_path: String,
-    page: String,
+    page: Option<String>,
     origins: Vec<String>,
     auth_timeout: HumanDuration,
     heartbeat: HumanDuration,
@@ -166,7 +166,7 @@ impl GatewayConfig {
         if !is_path(&written.events_path) {
             tell(("events_path", PATH.to_owned()));
         }
-        let page = Some(written.page).filter(|page| !page.is_empty());
+        let page = written.page.filter(|page| !page.is_empty());
         if page.as_ref().is_some_and(|page| !is_path(page)) {
             tell(("page", PATH.to_owned()));
         }
