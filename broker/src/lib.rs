@@ -87,7 +87,15 @@ pub trait Broker: Directory + Send + Sync + 'static {
     async fn tops(&self, channels: &[Channel]) -> Result<Vec<Position>, Unavailable>;
 
     /// States that this node has a session of this user in the channel, and returns how many users are there.
-    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable>;
+    ///
+    /// With `outbox` the backend is told when the channel is occupied and when it is vacated, through the channel's
+    /// [`Outbox`], where so much may wait; as the last hold says.
+    async fn hold(
+        &self,
+        channel: &Channel,
+        user: &PresenceEntry,
+        outbox: Option<u32>,
+    ) -> Result<u64, Unavailable>;
 
     /// States that this node's last session of the user in the channel is gone.
     async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable>;

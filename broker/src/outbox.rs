@@ -1,14 +1,15 @@
 //! What waits for the backend.
 //!
 //! A publication whose [`Publish::outbox`](crate::Publish::outbox) says so goes to its channel's outbox in the same step
-//! that puts it into the stream. There it stays, whatever the stream's own limits, until it is acknowledged.
+//! that puts it into the stream. There it stays, whatever the stream's own limits, until it is acknowledged. So does the
+//! news that a channel is occupied or vacated, where [`Broker::hold`](crate::Broker::hold) asks for it.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, Position, Timestamp};
+use proto::{Channel, Position, PresenceEntry, Tenant, Timestamp};
 
 use crate::Unavailable;
 
@@ -18,9 +19,11 @@ use crate::Unavailable;
 ///
 /// 1. **A publish that succeeded is in the outbox**, once, also when it was repeated under its id; a publish that a full
 ///    outbox refused is nowhere.
-/// 2. **An outbox is in the order of its channel's stream.** A replayed letter comes behind everything that waits then.
-/// 3. **Nothing leaves it but what is [acknowledged](Self::advance)** or [buried](Self::bury).
-/// 4. **What waits is found.** A channel with something in its outbox is [claimed](Self::claim) by one worker at a time.
+/// 2. **A change of presence is in the outbox** once, written by what made it: where a node died, by whoever buried it. When
+///    twice as much waits as may, it is left out.
+/// 3. **An outbox is in the order of its channel's stream.** A replayed letter comes behind everything that waits then.
+/// 4. **Nothing leaves it but what is [acknowledged](Self::advance)** or [buried](Self::bury).
+/// 5. **What waits is found.** A channel with something in its outbox is [claimed](Self::claim) by one worker at a time.
 ///    A claim stands until its lease runs out, so that the work of a worker that died is taken up by another.
 ///
 /// Together: whoever hands on entry after entry while the claim stands, and acknowledges what was taken, delivers all of it
@@ -63,8 +66,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// nothing changed, if `most` entries stand in it: whoever reads it removes what it has done with.
     async fn relay(&self, stream: &str, most: u32, id: &LetterId, body: Bytes) -> Result<bool, Unavailable>;
 
-    /// Puts a dead letter back into its channel's outbox, under the id that it had. False if there is none.
-    async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable>;
+    /// Puts a dead letter of a tenant back into its channel's outbox, under the id that it had. False if there is none.
+    async fn replay(&self, tenant: &Tenant, id: &LetterId) -> Result<bool, Unavailable>;
 }
 
 /// How many dead letters are kept. More are not buried: what they stand before waits.
@@ -117,6 +120,20 @@ pub enum Letter {
         /// The stored form of a [`proto::Publication`].
         payload: Bytes,
     },
+    /// The first user came to a channel where nobody was.
+    Occupied {
+        /// Tells it from any other change: a random number and a count.
+        number: (u64, u64),
+        /// Who came.
+        user: PresenceEntry,
+    },
+    /// The last user left a channel, or the last node that held them died.
+    Vacated {
+        /// Tells it from any other change: a random number and a count.
+        number: (u64, u64),
+        /// Who went.
+        user: PresenceEntry,
+    },
 }
 
 /// Names a letter: the same however often it is delivered, and no other letter's. Letters, digits, `_` and `-`.
@@ -152,6 +169,12 @@ impl Letter {
                 "msg_{:016x}-{}-{:016x}",
                 position.epoch.0, position.offset, position.nonce.0
             )),
+            Self::Occupied { number: (nonce, number), .. } => {
+                LetterId(format!("occupied_{nonce:016x}-{number}"))
+            }
+            Self::Vacated { number: (nonce, number), .. } => {
+                LetterId(format!("vacated_{nonce:016x}-{number}"))
+            }
         }
     }
 }

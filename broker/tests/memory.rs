@@ -158,7 +158,7 @@ async fn a_closed_node_is_nowhere_and_says_so() {
     a.attach(Arc::clone(&sink) as Arc<dyn Sink>);
     a.subscribe(&[room("r")]);
     let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None, profile: None };
-    a.hold(&room("r"), &user).await.unwrap();
+    a.hold(&room("r"), &user, None).await.unwrap();
     assert!(a.health().is_ok());
     assert_eq!(a.health().channels, 1);
     a.close().await;
@@ -167,7 +167,7 @@ async fn a_closed_node_is_nowhere_and_says_so() {
     assert_eq!(b.present(&room("r"), 10).await.unwrap().count, 0);
     b.publish(&room("r"), message("1")).await.unwrap();
     assert!(a.publish(&room("r"), message("1")).await.is_err());
-    assert!(a.hold(&room("r"), &user).await.is_err());
+    assert!(a.hold(&room("r"), &user, None).await.is_err());
     a.subscribe(&[room("r")]);
     assert_eq!(Arc::strong_count(&sink), 1, "the reader has ended");
     assert!(sink.frames.lock().is_empty());
@@ -178,7 +178,7 @@ async fn a_node_that_is_dropped_leaves() {
     let store = Store::new();
     let (a, b) = (node(&store, "a"), node(&store, "b"));
     let user = PresenceEntry { user: UserId::new("u").unwrap(), name: None, profile: None };
-    assert_eq!(a.hold(&room("r"), &user).await.unwrap(), 1);
+    assert_eq!(a.hold(&room("r"), &user, None).await.unwrap(), 1);
     drop(a);
     assert_eq!(b.present(&room("r"), 10).await.unwrap().count, 0);
 }

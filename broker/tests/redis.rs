@@ -193,8 +193,8 @@ async fn a_redis_that_forgot_everything_begins_anew_and_says_so() {
     let mut redis = Standalone::start(Options { append_only: false, ..Options::default() }).await.unwrap();
     let (a, b) = (connect(&redis.url()).await, connect_as(&redis.url(), "other").await);
     let before = a.publish(&room("r"), message("1")).await.unwrap().position.unwrap();
-    a.hold(&room("r"), &member("ann")).await.unwrap();
-    b.hold(&room("r"), &member("bob")).await.unwrap();
+    a.hold(&room("r"), &member("ann"), None).await.unwrap();
+    b.hold(&room("r"), &member("bob"), None).await.unwrap();
     redis.restart().await.unwrap();
     eventually(&a, with_id("2", "2")).await;
     assert_eq!(texts(&a, &room("r"), Some(before)).await, (Continuity::Reset, vec!["2".to_owned()]));
@@ -208,8 +208,8 @@ async fn a_redis_that_forgot_everything_begins_anew_and_says_so() {
 async fn who_left_while_redis_was_away_is_not_seen_when_it_is_back() {
     let mut redis = Standalone::start(Options::default()).await.unwrap();
     let (a, b) = (connect(&redis.url()).await, connect_as(&redis.url(), "other").await);
-    a.hold(&room("r"), &member("ann")).await.unwrap();
-    b.hold(&room("r"), &member("bob")).await.unwrap();
+    a.hold(&room("r"), &member("ann"), None).await.unwrap();
+    b.hold(&room("r"), &member("bob"), None).await.unwrap();
     redis.kill().await.unwrap();
     assert!(a.release(&room("r"), &member("ann").user).await.is_err());
     redis.restart().await.unwrap();
@@ -227,7 +227,7 @@ async fn a_redis_that_froze_for_longer_than_a_lease_makes_nobody_leave() {
     b.attach(Arc::clone(&sink) as Arc<dyn Sink>);
     b.subscribe(from_ref(&room("r")));
     sink.until("the subscription is in force", |told| told == ["subscribed"]).await;
-    a.hold(&room("r"), &member("ann")).await.unwrap();
+    a.hold(&room("r"), &member("ann"), None).await.unwrap();
     sink.until("who came is told", |told| told == ["subscribed", "+ann 1"]).await;
     redis.pause().unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use broker::Outbox;
 use bytes::Bytes;
 use http::HeaderMap;
 use proto::Timestamp;
@@ -29,6 +30,7 @@ use crate::response::{BatchResponse, BulkResponse, ItemResult, PublishResponse, 
 pub(crate) struct Api {
     pub(crate) config: FanoutConfig,
     pub(crate) publisher: Publisher,
+    pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) callers: Callers,
     pub(crate) in_flight: Semaphore,
     pub(crate) metrics: Metrics,

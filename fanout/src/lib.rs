@@ -32,7 +32,7 @@ pub mod webhook;
 use std::sync::Arc;
 
 use axum::Router;
-use broker::Broker;
+use broker::{Broker, Outbox};
 use prometheus::Registry;
 use proto::ChannelRules;
 use tokio::sync::Semaphore;
@@ -52,13 +52,14 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// An API that publishes through `broker` what `callers` may, each channel by its `rules`, counted in `registry`.
+    /// An API that publishes through `broker`, and administers its `outbox`, what `callers` may, each channel by its `rules`, counted in `registry`.
     ///
     /// # Errors
     /// When metrics of the same names are registered already.
     pub fn new(
         config: FanoutConfig,
         broker: Arc<dyn Broker>,
+        outbox: Arc<dyn Outbox>,
         callers: Callers,
         rules: ChannelRules,
         registry: &Registry,
@@ -66,6 +67,7 @@ impl Fanout {
         let api = api::Api {
             in_flight: Semaphore::new(config.max_in_flight),
             publisher: publisher::Publisher::new(broker, rules),
+            outbox,
             metrics: metrics::Metrics::register(registry)?,
             hook_metrics: hook::Metrics::register(registry)?,
             callers,
@@ -99,6 +101,8 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(admin::overview::users_in))
         .routes(routes!(admin::overview::stats))
         .routes(routes!(admin::history::history))
+        .routes(routes!(admin::letters::dead))
+        .routes(routes!(admin::letters::replay))
         .routes(routes!(admin::users::status))
         .routes(routes!(admin::users::sessions, admin::users::disconnect))
         .routes(routes!(admin::users::disconnect_session))

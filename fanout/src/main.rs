@@ -74,7 +74,14 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     tokio::spawn(async move { verifier.run(ended).await });
     let callers = Callers::new(config.verifier, config.keys);
     let receivers = config.fanout.outbox.clone();
-    let fanout = Fanout::new(config.fanout, Arc::clone(&broker), callers, config.rules, &process.registry)?;
+    let fanout = Fanout::new(
+        config.fanout,
+        Arc::clone(&broker),
+        Arc::clone(&outbox),
+        callers,
+        config.rules,
+        &process.registry,
+    )?;
 
     let health = Arc::clone(&broker);
     let operations = process.operations()?.check("redis", move || redis(health.health().commands));

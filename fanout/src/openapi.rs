@@ -4,11 +4,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proto::{Durability, ErrorCode};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItemBuilder, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
 };
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
+};
 use utoipa::{IntoResponses, Modify, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::request::{MAX_USERS, To};
@@ -26,12 +32,13 @@ pub(crate) fn outline() -> OpenApi {
         description = "One call reaches every client on every node: a room, a user, several users, or everyone of a \
                        tenant. Every error is answered with problem details (RFC 9457)."
     ),
-    modifiers(&Credentials),
+    modifiers(&Credentials, &Deliveries),
     tags(
         (name = "publish", description = "Messages from backends to clients"),
         (name = "users", description = "Who is connected"),
         (name = "rooms", description = "What there is, and what was said"),
-        (name = "memberships", description = "Rooms that the backend puts users into")
+        (name = "memberships", description = "Rooms that the backend puts users into"),
+        (name = "outbox", description = "What clients publish, on its way to the backend")
     )
 )]
 struct Outline;
@@ -57,6 +64,43 @@ impl Modify for Credentials {
             ),
         );
         components.add_security_scheme("apiKey", bearer(None, "An API key from the configuration."));
+    }
+}
+
+/// What is posted to the backend.
+struct Deliveries;
+
+impl Modify for Deliveries {
+    fn modify(&self, api: &mut OpenApi) {
+        let header = |name: &str, description: &str| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Header)
+                .required(Required::True)
+                .description(Some(description))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        };
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Delivery"))).build();
+        let answer = |description: &str| ResponseBuilder::new().description(description);
+        let operation = OperationBuilder::new()
+            .tag("outbox")
+            .summary(Some("Delivers what a client published, or that somebody came or went"))
+            .description(Some(
+                "Posted to the `url` of a table `[[outbox]]`, signed as Standard Webhooks says: at least once, and of each \
+                 channel in order. Keep the ids that you have seen: a repetition has the same one.",
+            ))
+            .parameter(header("webhook-id", "Names what happened; the same however often it is delivered."))
+            .parameter(header("webhook-timestamp", "When it was sent, in seconds since 1970."))
+            .parameter(header(
+                "webhook-signature",
+                "`v1,` and the HMAC-SHA256 over id, time and body; two of them, with a space between, while the secret is changed.",
+            ))
+            .request_body(Some(RequestBodyBuilder::new().content("application/json", body).build()))
+            .response("2XX", answer("It is taken"))
+            .response("4XX", answer("It is refused: for good where `give_up_on` has the status, and otherwise for now"))
+            .response("5XX", answer("It is delivered again later, not before `Retry-After`"));
+        let delivery = PathItemBuilder::new().operation(HttpMethod::Post, operation);
+        api.webhooks = Some(PathsBuilder::new().path("delivery", delivery.build()).build());
     }
 }
 
@@ -215,6 +259,15 @@ impl IntoResponses for ChangeProblems {
             ]
             .map(problem),
         )
+    }
+}
+
+/// How a call about a dead letter can fail as well.
+pub(crate) struct NoLetterProblems;
+
+impl IntoResponses for NoLetterProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([problem(("404", "There is no such dead letter of this tenant"))])
     }
 }
 

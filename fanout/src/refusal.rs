@@ -100,6 +100,9 @@ pub(crate) enum Refusal {
     /// Who is in a channel is not tracked.
     #[error("presence is off for {0}")]
     PresenceOff(String),
+    /// No dead letter of the tenant has this id.
+    #[error("there is no such dead letter")]
+    NoSuchLetter,
     /// There is no such session.
     #[error("the user is not connected")]
     NotConnected,
@@ -154,7 +157,9 @@ impl Refusal {
             Self::TooManyWebhooks => ErrorCode::RateLimited,
             Self::Token(error) => error.code(),
             Self::UnknownApiKey => ErrorCode::InvalidToken,
-            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => ErrorCode::Unknown,
+            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected | Self::NoSuchLetter => {
+                ErrorCode::Unknown
+            }
             Self::Forbidden(_) | Self::PresenceOff(_) => ErrorCode::Forbidden,
             Self::Conflict => ErrorCode::Conflict,
             Self::Unavailable | Self::Away | Self::Stopped { .. } | Self::Busy | Self::SlowBody => {
@@ -200,7 +205,7 @@ impl Refusal {
             | Self::SlowBody => "invalid",
             Self::TooManyRooms => "too_many",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
-            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected => "unknown",
+            Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected | Self::NoSuchLetter => "unknown",
             Self::Forbidden(_) | Self::PresenceOff(_) => "forbidden",
             Self::Conflict => "conflict",
             Self::Unavailable

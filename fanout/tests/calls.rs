@@ -116,7 +116,7 @@ async fn a_call_can_tell_who_and_what_there_is() {
     let api = api();
     for (channel, user) in [("acme/a/", "ann"), ("acme/r/lobby", "ann"), ("globex/a/", "bob")] {
         let user = PresenceEntry { user: UserId::new(user).unwrap(), name: None, profile: None };
-        api.broker.rest.hold(&Channel::parse(channel).unwrap(), &user).await.unwrap();
+        api.broker.rest.hold(&Channel::parse(channel).unwrap(), &user, None).await.unwrap();
     }
     let get = async |path: &str, name: &str| {
         let request =

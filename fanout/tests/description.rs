@@ -107,6 +107,7 @@ fn filled(path: &str) -> String {
         .replace("{room}", "lobby")
         .replace("{session}", "s")
         .replace("{channel}", "room:lobby")
+        .replace("{letter}", "msg_1")
 }
 
 /// A body that fits: the example of the description.

@@ -13,7 +13,7 @@ use support::Api;
 
 async fn hold(api: &Api, channel: &str, user: &str) {
     let entry = PresenceEntry { user: UserId::new(user).unwrap(), name: Some("N".into()), profile: None };
-    api.broker.rest.hold(&Channel::parse(channel).unwrap(), &entry).await.unwrap();
+    api.broker.rest.hold(&Channel::parse(channel).unwrap(), &entry, None).await.unwrap();
 }
 
 #[tokio::test]

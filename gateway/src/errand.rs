@@ -6,8 +6,8 @@ use std::time::Duration;
 use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
-    Channel, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room, SessionId, Tenant,
-    UserId,
+    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
+    SessionId, Tenant, UserId,
 };
 use tokio::time::timeout;
 
@@ -72,7 +72,8 @@ pub(crate) async fn run(
             review(&node, &tenant, &user, place).await.unwrap_or(Outcome::Failed(Failure::NotReviewed))
         }
         Operation::Join { room, channel, since, presence } => {
-            return join(&node, &peer, room, channel, since, presence, previous).await;
+            let seen = presence.map(|user| Seen::by(&terms.channels, &channel, user));
+            return join(&node, &peer, room, channel, since, seen, previous).await;
         }
         Operation::Publish { room, channel, publish } => {
             let id = publish.publication.id.clone();
@@ -210,12 +211,10 @@ impl Seats<'_> {
         let Ok(memberships) = self.node.broker.memberships(&self.tenant, &self.user.user).await else {
             return failed(Failure::NotAdmitted);
         };
-        // Where the tenant wants to see who is online.
-        let all = everyone.following.channel().clone();
-        if self.terms.channels.of(&all).presence {
-            match self.node.presence.enter(&all, &self.user).await {
-                Ok((stay, _)) => everyone.following.stays(stay, self.user.user.clone()),
-                Err(Unavailable(_)) => return failed(Failure::NotAdmitted),
+        // Present in everyone's channel, the user is seen by all to be online; present in their own, by the backend.
+        for following in [&mut everyone.following, &mut own.following] {
+            if self.be_seen(following).await.is_err() {
+                return failed(Failure::NotAdmitted);
             }
         }
         rooms.extend(memberships.iter().cloned());
@@ -229,6 +228,17 @@ impl Seats<'_> {
         let place = |arrival: &Arrival| (arrival.following.channel().clone(), arrival.following.at());
         let places = arrivals.iter().map(place).collect();
         Done { outcome: Outcome::Admitted { places, rooms, memberships, resumed: None }, arrivals }
+    }
+
+    /// Makes the user present in a channel, where that is tracked.
+    async fn be_seen(&self, following: &mut Following) -> Result<(), Unavailable> {
+        let channel = following.channel().clone();
+        if self.terms.channels.of(&channel).presence {
+            let Seen { user, outbox } = Seen::by(&self.terms.channels, &channel, self.user.clone());
+            let (stay, _) = self.node.presence.enter(&channel, &user, outbox).await?;
+            following.stays(stay, user.user);
+        }
+        Ok(())
     }
 
     /// Rooms that cannot be had are left out.
@@ -253,11 +263,25 @@ impl Seats<'_> {
     async fn take(&self, rooms: Vec<Room>) -> Vec<Seat> {
         let seats = rooms.into_iter().map(|room| async move {
             let channel = Channel::room(&self.tenant, &room);
-            let presence = self.terms.channels.of(&channel).presence.then(|| self.user.clone());
+            let presence = self.terms.channels.of(&channel).presence;
+            let seen = presence.then(|| Seen::by(&self.terms.channels, &channel, self.user.clone()));
             let since = self.since.get(&channel.public_name());
-            (room, take_seat(self.node, channel, since, presence).await)
+            (room, take_seat(self.node, channel, since, seen).await)
         });
         stream::iter(seats).buffer_unordered(SEATS_AT_ONCE).collect().await
+    }
+}
+
+/// As whom a session is seen in a channel.
+struct Seen {
+    user: PresenceEntry,
+    /// How much may wait in the outbox, where the backend is told of it.
+    outbox: Option<u32>,
+}
+
+impl Seen {
+    fn by(channels: &ChannelRules, channel: &Channel, user: PresenceEntry) -> Self {
+        Self { user, outbox: channels.of(channel).reports_presence() }
     }
 }
 
@@ -266,13 +290,13 @@ async fn take_seat(
     node: &Node,
     channel: Channel,
     since: Option<Position>,
-    presence: Option<PresenceEntry>,
+    seen: Option<Seen>,
 ) -> Result<(Arrival, Option<u64>), Unavailable> {
     let late = |_| Unavailable("the channel's place is not known in time".to_owned());
     let mut arrival = timeout(PATIENCE, arrive(node, channel.clone(), since)).await.map_err(late)??;
-    let Some(entry) = presence else { return Ok((arrival, None)) };
-    let (stay, count) = node.presence.enter(&channel, &entry).await?;
-    arrival.following.stays(stay, entry.user);
+    let Some(Seen { user, outbox }) = seen else { return Ok((arrival, None)) };
+    let (stay, count) = node.presence.enter(&channel, &user, outbox).await?;
+    arrival.following.stays(stay, user.user);
     Ok((arrival, Some(count)))
 }
 
@@ -295,10 +319,10 @@ async fn join(
     room: Room,
     channel: Channel,
     since: Option<Position>,
-    presence: Option<PresenceEntry>,
+    seen: Option<Seen>,
     previous: Option<Following>,
 ) -> Done {
-    let Ok((arrival, user_count)) = take_seat(node, channel, since, presence).await else {
+    let Ok((arrival, user_count)) = take_seat(node, channel, since, seen).await else {
         return failed(Failure::Unavailable);
     };
     let following = &arrival.following;

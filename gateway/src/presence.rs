@@ -28,7 +28,7 @@ pub(crate) struct PresenceBook {
 }
 
 enum Change {
-    Hold(Channel, PresenceEntry, oneshot::Sender<Result<u64, Unavailable>>),
+    Hold(Channel, PresenceEntry, Option<u32>, oneshot::Sender<Result<u64, Unavailable>>),
     Release(Channel, UserId),
 }
 
@@ -45,16 +45,18 @@ impl PresenceBook {
         Arc::new(Self { hasher: RandomState::new(), sessions: Mutex::default(), workers })
     }
 
-    /// Counts a session of a user in a channel until the stay is dropped, and tells how many users are there.
+    /// Counts a session of a user in a channel until the stay is dropped, and tells how many users are there. `outbox` is as
+    /// [`Broker::hold`] wants it.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         channel: &Channel,
         user: &PresenceEntry,
+        outbox: Option<u32>,
     ) -> Result<(Stay, u64), Unavailable> {
         let stay = Stay { book: Arc::clone(self), channel: channel.clone(), user: user.user.clone() };
         *self.sessions.lock().entry((channel.clone(), user.user.clone())).or_insert(0) += 1;
         let (reply, told) = oneshot::channel();
-        self.tell(Change::Hold(channel.clone(), user.clone(), reply));
+        self.tell(Change::Hold(channel.clone(), user.clone(), outbox, reply));
         match told.await {
             Ok(count) => Ok((stay, count?)),
             Err(_) => Err(Unavailable("shutting down".to_owned())),
@@ -75,7 +77,7 @@ impl PresenceBook {
 
     fn tell(&self, change: Change) {
         let pair = match &change {
-            Change::Hold(channel, entry, _) => (channel, &entry.user),
+            Change::Hold(channel, entry, ..) => (channel, &entry.user),
             Change::Release(channel, user) => (channel, user),
         };
         let index = usize::try_from(self.hasher.hash_one(pair)).unwrap_or_default() % WORKERS;
@@ -89,9 +91,9 @@ impl PresenceBook {
 async fn work(broker: Arc<dyn Broker>, mut changes: mpsc::UnboundedReceiver<Change>) {
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Hold(channel, entry, reply) => {
+            Change::Hold(channel, entry, outbox, reply) => {
                 // The session that asked may be gone: its stay is released after this.
-                drop(reply.send(broker.hold(&channel, &entry).await));
+                drop(reply.send(broker.hold(&channel, &entry, outbox).await));
             }
             Change::Release(channel, user) => {
                 while broker.release(&channel, &user).await.is_err() {

@@ -64,6 +64,8 @@ pub struct ChannelOptions {
     pub max_message: usize,
     /// Whether the backend is told, at least once, what clients publish.
     pub outbox: bool,
+    /// Whether the backend is told, in the same way, when the first user comes and when the last one goes.
+    pub outbox_presence: bool,
     /// How much may wait for the backend before clients are refused to publish.
     pub outbox_size: u32,
     /// Where what is stored must be before its publisher is told so, unless the publisher asked for something else.
@@ -71,6 +73,11 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
+    /// How much may wait in the outbox, where the backend is told of presence.
+    pub fn reports_presence(&self) -> Option<u32> {
+        (self.presence && self.outbox_presence).then_some(self.outbox_size)
+    }
+
     /// The defaults for a sort of channel.
     ///
     /// A room keeps enough to bridge a reconnect. A user's channel keeps the last messages for a day, since
@@ -84,6 +91,7 @@ impl ChannelOptions {
             publish: Access::Members,
             max_message: 32 * 1024,
             outbox: false,
+            outbox_presence: false,
             outbox_size: 10_000,
             durability: Durability::Memory,
         };
@@ -129,7 +137,7 @@ impl ChannelRules {
 
     /// Whether any channel may have an outbox.
     pub fn fill_outboxes(&self) -> bool {
-        self.rules.iter().any(|(_, options)| options.outbox)
+        self.rules.iter().any(|(_, options)| options.outbox || options.outbox_presence)
     }
 
     /// The options of a channel.

@@ -81,8 +81,11 @@ impl MemoryBroker {
         });
     }
 
-    /// Tells the listeners some news; gives those that are behind.
+    /// Tells the listeners some news, and the backend where it is told; gives those that are behind.
     fn tell(&self, topic: &mut Topic, channel: &Channel, news: PresenceNews) -> Vec<Arc<Mailbox>> {
+        if let Some(most) = topic.reported {
+            self.store.outboxes().report(channel, most, &news);
+        }
         match topic.tell(news, self.store.presence_limit()) {
             Told::Now(news) => topic.deliver(|| Event::Presence(channel.clone(), news.clone())),
             Told::Later => Vec::new(),
@@ -189,9 +192,15 @@ impl Broker for MemoryBroker {
         channels.iter().map(top).collect()
     }
 
-    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+    async fn hold(
+        &self,
+        channel: &Channel,
+        user: &PresenceEntry,
+        outbox: Option<u32>,
+    ) -> Result<u64, Unavailable> {
         let (count, full) = self.store.with(channel, |topic, _| {
             self.check()?;
+            topic.reported = outbox;
             let (count, news) = topic.hold(self.mailbox.node(), user);
             let full = news.map(|news| self.tell(topic, channel, news)).unwrap_or_default();
             Ok((count, full))

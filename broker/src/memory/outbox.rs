@@ -6,11 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{Channel, Timestamp};
+use proto::{Channel, Tenant, Timestamp};
 use tokio::time::Instant;
 
 use super::MemoryBroker;
-use crate::{Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, Outbox, Unavailable, Waiting};
+use crate::{
+    Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, Outbox, PresenceNews, Unavailable,
+    Waiting,
+};
 
 /// The outboxes. Their memory is bounded by the limit of each channel, and by [`DEAD_MAX`].
 #[derive(Default)]
@@ -39,6 +42,19 @@ impl Outboxes {
     /// Whether no more than so many letters wait as it is.
     pub(super) fn is_full(&self, channel: &Channel, most: u32) -> bool {
         self.0.lock().boxes.get(channel).is_some_and(|letters| letters.waiting.len() >= most as usize)
+    }
+
+    /// Adds the news that a channel is occupied or vacated, unless far too much waits there.
+    pub(super) fn report(&self, channel: &Channel, most: u32, news: &PresenceNews) {
+        let number = (rand::random(), 1);
+        let letter = match news {
+            PresenceNews::Joined { user, count: 1 } => Letter::Occupied { number, user: user.clone() },
+            PresenceNews::Left { user, count: 0 } => Letter::Vacated { number, user: user.clone() },
+            PresenceNews::Joined { .. } | PresenceNews::Left { .. } | PresenceNews::Count(_) => return,
+        };
+        if !self.is_full(channel, most.saturating_mul(2)) {
+            self.push(channel, letter);
+        }
     }
 
     /// Adds a letter.
@@ -169,10 +185,12 @@ impl Outbox for MemoryBroker {
         Err(Unavailable("a stream needs a Redis".to_owned()))
     }
 
-    async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable> {
+    async fn replay(&self, tenant: &Tenant, id: &LetterId) -> Result<bool, Unavailable> {
         self.check()?;
         let mut office = self.store.outboxes().0.lock();
-        let place = office.dead.keys().find(|(_, dead)| dead == id).cloned();
+        let is_meant = |dead: &DeadLetter| dead.channel.tenant() == tenant.as_str();
+        let place = office.dead.iter().find(|((_, other), dead)| other == id && is_meant(dead));
+        let place = place.map(|(place, _)| place.clone());
         let Some(dead) = place.and_then(|place| office.dead.remove(&place)) else { return Ok(false) };
         office.push(&dead.channel, dead.letter);
         Ok(true)

@@ -54,6 +54,8 @@ pub(super) struct Topic {
     present: HashMap<UserId, Vec<(NodeKey, PresenceEntry)>>,
     /// The number of users is to be told: their names were too many.
     count_due: bool,
+    /// How much may wait in the outbox, where the backend is told when the channel is occupied, and when vacated.
+    pub(super) reported: Option<u32>,
 }
 
 impl Topic {

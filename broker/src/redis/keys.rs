@@ -70,7 +70,13 @@ impl Keys {
         self.of(room, ":b")
     }
 
-    /// A stream of letters with the fields `i`, what it is (`m:<epoch>:<offset>:<nonce>`), and `d`, the payload.
+    /// A string: how much may wait in the outbox of a channel whose backend is told when it is occupied, and when vacated.
+    pub(super) fn reported(&self, channel: &Channel) -> String {
+        self.of(channel, ":e")
+    }
+
+    /// A stream of letters with the fields `i` and `d`: `m:<epoch>:<offset>:<nonce>` and the payload of a message,
+    /// `p:<nonce>:<number>` and `<+ or -><user>/<note>` where the first user came or the last one went.
     pub(super) fn outbox(&self, channel: &Channel) -> String {
         self.of(channel, ":o")
     }
@@ -181,6 +187,7 @@ mod tests {
             keys.members(&channel),
             keys.outbox(&channel),
             keys.mark(&channel),
+            keys.reported(&channel),
             keys.places(&channel, "/ws"),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");

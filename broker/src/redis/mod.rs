@@ -129,8 +129,13 @@ impl Broker for RedisBroker {
         self.store.tops(channels).await
     }
 
-    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
-        self.present.hold(channel, user).await
+    async fn hold(
+        &self,
+        channel: &Channel,
+        user: &PresenceEntry,
+        outbox: Option<u32>,
+    ) -> Result<u64, Unavailable> {
+        self.present.hold(channel, user, outbox).await
     }
 
     async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {

@@ -14,11 +14,12 @@ use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use fred::types::scripts::Script;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use proto::{Channel, Timestamp};
+use proto::{Channel, PresenceEntry, Tenant, Timestamp};
 
 use super::RedisBroker;
 use super::commands::Commands;
 use super::keys::Keys;
+use super::note;
 use super::reply::Entries;
 use super::retry::Repeat;
 use super::store::random;
@@ -183,7 +184,7 @@ impl Outboxes {
         Ok(records.iter().filter_map(read_record).collect())
     }
 
-    async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable> {
+    async fn replay(&self, tenant: &Tenant, id: &LetterId) -> Result<bool, Unavailable> {
         let keys = self.keys.dead();
         let [letters, _] = &keys;
         let record: Option<Bytes> = self
@@ -193,7 +194,10 @@ impl Outboxes {
                 async move { client.hget(letters, id).await }
             })
             .await?;
-        let Some(dead) = record.as_ref().and_then(read_record) else { return Ok(false) };
+        let dead = record.as_ref().and_then(read_record);
+        let Some(dead) = dead.filter(|dead| dead.channel.tenant() == tenant.as_str()) else {
+            return Ok(false);
+        };
         self.put_back(&dead.channel, &dead.letter).await?;
         let arguments: [Value; 2] = [id.as_str().into(), digits(dead.died).into()];
         let _: u64 = self.commands.script(Repeat::Harmless, &EXHUME, &keys, |_| arguments.to_vec()).await?;
@@ -259,8 +263,8 @@ impl Outbox for RedisBroker {
         Ok(added != 0)
     }
 
-    async fn replay(&self, id: &LetterId) -> Result<bool, Unavailable> {
-        self.outboxes.replay(id).await
+    async fn replay(&self, tenant: &Tenant, id: &LetterId) -> Result<bool, Unavailable> {
+        self.outboxes.replay(tenant, id).await
     }
 }
 
@@ -275,7 +279,15 @@ fn write(letter: &Letter) -> (String, Bytes) {
         Letter::Message { position, payload } => {
             (format!("m:{}:{}:{}", position.epoch.0, position.offset, position.nonce.0), payload.clone())
         }
+        Letter::Occupied { number, user } => write_change(*number, '+', user),
+        Letter::Vacated { number, user } => write_change(*number, '-', user),
     }
+}
+
+fn write_change((nonce, number): (u64, u64), sign: char, user: &PresenceEntry) -> (String, Bytes) {
+    // What was read is written as it was, or at least who it was.
+    let note = note::write(user).unwrap_or_else(|_| "{}".to_owned());
+    (format!("p:{nonce}:{number}"), format!("{sign}{}/{note}", user.user).into())
 }
 
 /// Lines: channel, since when it waited, when it died, why, the field `i`, and the field `d`, which may hold any bytes.

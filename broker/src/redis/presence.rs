@@ -15,8 +15,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use fred::interfaces::{HashesInterface, SetsInterface};
-use fred::types::Value;
 use fred::types::scripts::Script;
+use fred::types::{FromValue, Value};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, PresenceEntry, UserId};
@@ -25,15 +25,26 @@ use super::commands::Commands;
 use super::keys::Keys;
 use super::leases::Leases;
 use super::note;
+use super::outbox::{Outboxes, TICKETS, void};
+use super::reply::Ticketed;
 use super::retry::Repeat;
 use super::roll::{Roll, Wish};
+use super::store::random;
 use crate::{Presence, Unavailable};
 
 static HOLD: LazyLock<Script> = LazyLock::new(|| {
-    Script::from_lua(concat!(include_str!("scripts/news.lua"), include_str!("scripts/hold.lua")))
+    Script::from_lua(concat!(
+        include_str!("scripts/enqueue.lua"),
+        include_str!("scripts/news.lua"),
+        include_str!("scripts/hold.lua")
+    ))
 });
 static RELEASE: LazyLock<Script> = LazyLock::new(|| {
-    Script::from_lua(concat!(include_str!("scripts/news.lua"), include_str!("scripts/release.lua")))
+    Script::from_lua(concat!(
+        include_str!("scripts/enqueue.lua"),
+        include_str!("scripts/news.lua"),
+        include_str!("scripts/release.lua")
+    ))
 });
 static PRESENT: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/present.lua")));
 static COUNT: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/count.lua")));
@@ -63,6 +74,7 @@ pub(super) struct Present {
     commands: Commands,
     keys: Keys,
     leases: Leases,
+    outboxes: Outboxes,
     node: NodeId,
     news: News,
     life: Arc<Mutex<Life>>,
@@ -86,10 +98,12 @@ impl Present {
     pub(super) fn new(commands: Commands, keys: Keys, node: NodeId, news: News) -> Self {
         let life = Arc::new(Mutex::new(new_life(&node)));
         let leases = Leases::new(commands.clone(), keys.clone());
+        let outboxes = Outboxes::new(commands.clone(), keys.clone());
         Self {
             commands,
             keys,
             leases,
+            outboxes,
             node,
             news,
             life,
@@ -103,11 +117,17 @@ impl Present {
         self.life.lock().clone()
     }
 
-    pub(super) async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+    pub(super) async fn hold(
+        &self,
+        channel: &Channel,
+        user: &PresenceEntry,
+        outbox: Option<u32>,
+    ) -> Result<u64, Unavailable> {
         let entry = note::write(user).map_err(|error| Unavailable(error.to_string()))?;
         let indexed = {
             let mut roll = self.roll.lock();
             roll.wish(channel, &user.user, Wish::Present(entry.clone()));
+            roll.report(channel, outbox);
             roll.is_indexed(channel)
         };
         if !indexed {
@@ -196,14 +216,13 @@ impl Present {
         users: &[(UserId, String)],
     ) -> Result<(u64, Vec<String>), Unavailable> {
         let life = self.life();
-        let mut arguments = self.telling(channel);
-        arguments.extend([life.as_ref().into(), millis(NOTES).into()]);
+        let outbox = self.roll.lock().reported(channel).map_or_else(String::new, |most| most.to_string());
+        let mut arguments: Vec<Value> = vec![life.as_ref().into(), millis(NOTES).into(), outbox.into()];
         for (user, entry) in users {
             arguments.extend([user.as_str().into(), entry.as_str().into()]);
         }
-        let keys = self.notes(channel);
         let (count, nodes, crowded): (u64, Vec<String>, u64) =
-            self.commands.script(Repeat::Harmless, &HOLD, &keys, |_| arguments.clone()).await?;
+            self.change(channel, &HOLD, &arguments).await?;
         self.heed(channel, crowded);
         // Whoever left meanwhile may have been removed before being noted.
         let left = {
@@ -236,24 +255,46 @@ impl Present {
 
     async fn remove(&self, channel: &Channel, notes: &[String]) -> Result<(), Unavailable> {
         for notes in notes.chunks(NOTES_AT_ONCE) {
-            let mut arguments = self.telling(channel);
-            arguments.extend(notes.iter().map(|note| Value::from(note.as_str())));
-            let keys = self.notes(channel);
-            let crowded: u64 =
-                self.commands.script(Repeat::Harmless, &RELEASE, &keys, |_| arguments.clone()).await?;
+            let notes = notes.iter().map(|note| Value::from(note.as_str())).collect::<Vec<_>>();
+            let crowded: u64 = self.change(channel, &RELEASE, &notes).await?;
             self.heed(channel, crowded);
         }
         Ok(())
     }
 
-    /// The keys of the scripts that write notes.
-    fn notes(&self, channel: &Channel) -> [String; 3] {
-        [self.keys.holds(channel), self.keys.users(channel), self.keys.nodes(channel)]
-    }
-
-    /// What the arguments of these scripts begin with.
-    fn telling(&self, channel: &Channel) -> Vec<Value> {
-        vec![self.keys.channel(channel).into(), self.news.verb.into(), self.news.limit.to_string().into()]
+    /// Runs a script that writes notes. Where that fills the channel's outbox, the channel is in the index before.
+    async fn change<R: FromValue + Send>(
+        &self,
+        channel: &Channel,
+        script: &Script,
+        own: &[Value],
+    ) -> Result<R, Unavailable> {
+        let keys = [
+            self.keys.holds(channel),
+            self.keys.users(channel),
+            self.keys.nodes(channel),
+            self.keys.reported(channel),
+            self.keys.outbox(channel),
+            self.keys.mark(channel),
+        ];
+        let fresh = random().to_string();
+        let mut ticket = String::new();
+        for _ in 0..TICKETS {
+            let mut arguments: Vec<Value> = vec![
+                self.keys.channel(channel).into(),
+                self.news.verb.into(),
+                self.news.limit.to_string().into(),
+                ticket.as_str().into(),
+                fresh.as_str().into(),
+            ];
+            arguments.extend_from_slice(own);
+            match self.commands.script(Repeat::Harmless, script, &keys, |_| arguments.clone()).await? {
+                Ticketed::Done(answer) => return Ok(answer),
+                Ticketed::Unmarked(drawn) => ticket = drawn,
+            }
+            self.outboxes.mark(channel).await?;
+        }
+        Err(void())
     }
 
     /// Remembers what is to be told of a change that may have been made, and that it was not told in a crowded channel.

@@ -101,6 +101,25 @@ fn entry(epoch: Epoch, value: Value) -> Result<Entry, Error> {
     Ok(Entry { step: Step { position, previous }, payload: payload.ok_or_else(malformed)? })
 }
 
+/// The answer of a script that may want the channel entered into the index of outboxes first.
+#[derive(Debug)]
+pub(super) enum Ticketed<T> {
+    /// It is done.
+    Done(T),
+    /// It is not; with this ticket it may be.
+    Unmarked(String),
+}
+
+impl<T: FromValue> FromValue for Ticketed<T> {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        match value {
+            // Such a script answers with numbers and lists alone.
+            ticket @ (Value::String(_) | Value::Bytes(_)) => String::from_value(ticket).map(Self::Unmarked),
+            answer => T::from_value(answer).map(Self::Done),
+        }
+    }
+}
+
 /// What waits in an outbox.
 #[derive(Debug)]
 pub(super) struct Entries(pub(super) Vec<Waiting>);
@@ -140,6 +159,17 @@ pub(super) fn letter(id: &[u8], data: bytes::Bytes) -> Option<Letter> {
         b"m" => {
             let position = Position { epoch: Epoch(next()?), offset: next()?, nonce: Nonce(next()?) };
             Some(Letter::Message { position, payload: data })
+        }
+        b"p" => {
+            let number = (next()?, next()?);
+            let (sign, rest) = std::str::from_utf8(&data).ok()?.split_at_checked(1)?;
+            let (user, note) = rest.split_once('/')?;
+            let user = super::note::read(user, note)?;
+            match sign {
+                "+" => Some(Letter::Occupied { number, user }),
+                "-" => Some(Letter::Vacated { number, user }),
+                _ => None,
+            }
         }
         _ => None,
     }

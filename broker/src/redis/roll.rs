@@ -19,6 +19,8 @@ struct Page {
     users: HashMap<UserId, Wish>,
     /// Whether others will find the channel among those that this node had users in.
     indexed: bool,
+    /// How much may wait in the outbox of a channel whose backend is told of this.
+    reported: Option<u32>,
 }
 
 /// What should be noted about a user in a channel.
@@ -34,6 +36,18 @@ impl Roll {
     /// Wishes something for a user in a channel.
     pub(super) fn wish(&mut self, channel: &Channel, user: &UserId, wish: Wish) {
         self.channels.entry(channel.clone()).or_default().users.insert(user.clone(), wish);
+    }
+
+    /// Whether the backend is told who is in the channel, where so much may wait in the outbox.
+    pub(super) fn report(&mut self, channel: &Channel, outbox: Option<u32>) {
+        if let Some(page) = self.channels.get_mut(channel) {
+            page.reported = outbox;
+        }
+    }
+
+    /// What was said of that last.
+    pub(super) fn reported(&self, channel: &Channel) -> Option<u32> {
+        self.channels.get(channel)?.reported
     }
 
     /// Whether the channel is in the index.

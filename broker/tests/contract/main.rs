@@ -78,6 +78,8 @@ macro_rules! contract {
                 a_resting_channel_waits_its_time_whatever_comes,
                 nothing_is_overlooked_while_workers_empty_what_others_fill,
                 a_dead_letter_is_listed_until_it_is_replayed,
+                the_first_who_comes_and_the_last_who_goes_are_told,
+                who_was_on_a_node_that_vanished_is_told_to_have_gone_once,
             }
             subscriptions {
                 every_subscribed_node_gets_each_publication_once_in_order,

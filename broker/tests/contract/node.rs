@@ -13,7 +13,7 @@ use proto::{
 use serde_json::value::RawValue;
 use switchboard_broker::{
     Broker, Entry, Frame, History, HistoryQuery, IdempotencyKey, Outbox, PresenceNews, Publish, Retention,
-    Sink,
+    Sink, Unavailable,
 };
 
 /// How long anything may take, with a loaded machine in mind.
@@ -60,6 +60,16 @@ impl Node {
     /// The outboxes of all channels, as the node sees them.
     pub(crate) fn outbox(&self) -> &dyn Outbox {
         self.outbox.as_ref()
+    }
+
+    /// Holds a user of whom the backend is not told.
+    pub(crate) async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
+        self.broker.hold(channel, user, None).await
+    }
+
+    /// Holds a user of whom the backend is told.
+    pub(crate) async fn hold_and_report(&self, channel: &Channel, user: &PresenceEntry) {
+        self.broker.hold(channel, user, Some(1000)).await.unwrap();
     }
 
     /// Publishes a text.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::{Channel, Position, Timestamp};
 use switchboard_broker::{Claim, EntryKey, Letter, Publish, PublishError, Retention, Waiting};
 
-use crate::node::{Node, RETENTION, message, signal, text, until, with_id};
+use crate::node::{Node, RETENTION, member, message, signal, text, until, with_id};
 use crate::world::World;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ impl Node {
 fn said(waiting: &Waiting) -> (Position, String) {
     match &waiting.letter {
         Letter::Message { position, payload } => (*position, text(payload)),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -263,8 +264,10 @@ pub(crate) async fn a_dead_letter_is_listed_until_it_is_replayed(world: &World) 
     let next = b.outbox().dead(Some((page[0].died, &page[0].letter.id())), 5).await.unwrap();
     assert_eq!(next, dead[1..]);
 
-    assert!(b.outbox().replay(&ids[0]).await.unwrap());
-    assert!(!b.outbox().replay(&ids[0]).await.unwrap(), "it is dead no more");
+    let stranger = proto::Tenant::new("another").unwrap();
+    assert!(!b.outbox().replay(&stranger, &ids[0]).await.unwrap());
+    assert!(b.outbox().replay(&world.tenant(), &ids[0]).await.unwrap());
+    assert!(!b.outbox().replay(&world.tenant(), &ids[0]).await.unwrap(), "it is dead no more");
     let waiting = a.waiting(&claim).await;
     assert_eq!(texts(&waiting), ["3", "1"]);
     assert_eq!(waiting[1].letter.id(), ids[0], "under its own name");
@@ -273,7 +276,69 @@ pub(crate) async fn a_dead_letter_is_listed_until_it_is_replayed(world: &World) 
     // Also where nothing waits any more.
     a.outbox().advance(&claim, &keys(&waiting), 1).await.unwrap();
     a.outbox().finish(&claim).await.unwrap();
-    assert!(a.outbox().replay(&ids[1]).await.unwrap());
+    assert!(a.outbox().replay(&world.tenant(), &ids[1]).await.unwrap());
     let claim = b.claimed(LEASE).await;
     assert_eq!(texts(&b.waiting(&claim).await), ["2"]);
+}
+
+/// What a change of presence says: `+ann` or `-ann`.
+fn change(waiting: &Waiting) -> String {
+    match &waiting.letter {
+        Letter::Occupied { user, .. } => format!("+{}", user.user),
+        Letter::Vacated { user, .. } => format!("-{}", user.user),
+        Letter::Message { payload, .. } => text(payload),
+    }
+}
+
+/// Waits until so many changes wait, and gives them.
+async fn changes(node: &Node, claim: &Claim, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        seen = node.waiting(claim).await;
+        tokio::task::yield_now().await;
+    }
+    let ids = seen.iter().map(|entry| entry.letter.id()).collect::<HashSet<_>>();
+    assert_eq!(ids.len(), seen.len(), "each has an id of its own");
+    seen.iter().map(change).collect()
+}
+
+pub(crate) async fn the_first_who_comes_and_the_last_who_goes_are_told(world: &World) {
+    let world = world.apart();
+    let (a, b) = world.two().await;
+    let room = world.room("r");
+    let [ann, bob] = ["ann", "bob"].map(member);
+    a.hold(&world.room("silent"), &ann).await.unwrap();
+    for _ in 0..2 {
+        a.hold_and_report(&room, &ann).await;
+        b.hold_and_report(&room, &ann).await;
+        b.hold_and_report(&room, &bob).await;
+        a.publish(&room, told("hello")).await.unwrap();
+        b.release(&room, &bob.user).await.unwrap();
+        for node in [&a, &b, &a] {
+            node.release(&room, &ann.user).await.unwrap();
+        }
+    }
+    let claim = b.claimed(LEASE).await;
+    assert_eq!(claim.channel, room);
+    assert_eq!(changes(&b, &claim, 6).await, ["+ann", "hello", "-ann", "+ann", "hello", "-ann"]);
+}
+
+pub(crate) async fn who_was_on_a_node_that_vanished_is_told_to_have_gone_once(world: &World) {
+    let world = world.apart();
+    let (a, b) = world.two().await;
+    let (c, room, own) = (world.node("c").await, world.room("r"), world.user("ann"));
+    a.hold_and_report(&room, &member("ann")).await;
+    a.hold_and_report(&own, &member("ann")).await;
+    b.hold_and_report(&room, &member("bob")).await;
+    drop(a);
+    let mut claims = Vec::new();
+    while claims.len() < 2 {
+        claims.extend(b.outbox().claim(8, LEASE).await.unwrap().claims);
+    }
+    claims.sort_by(|one, other| one.channel.cmp(&other.channel));
+    assert_eq!(claims.iter().map(|claim| &claim.channel).collect::<Vec<_>>(), [&room, &own]);
+    assert_eq!(changes(&c, &claims[1], 2).await, ["+ann", "-ann"]);
+    assert_eq!(changes(&c, &claims[0], 1).await, ["+ann"], "bob is still there");
+    b.release(&room, &member("bob").user).await.unwrap();
+    assert_eq!(changes(&c, &claims[0], 2).await, ["+ann", "-bob"]);
 }

@@ -63,8 +63,14 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
         Gateway::new(config.gateway, &node, Arc::clone(&broker), verifier, channels, &process.registry)?;
     let callers = Callers::new(config.verifier, config.keys);
     let receivers = config.fanout.outbox.clone();
-    let fanout =
-        Fanout::new(config.fanout, Arc::clone(&broker), callers, config.channels, &process.registry)?;
+    let fanout = Fanout::new(
+        config.fanout,
+        Arc::clone(&broker),
+        Arc::clone(&outbox),
+        callers,
+        config.channels,
+        &process.registry,
+    )?;
 
     let seen = Arc::clone(&broker);
     let operations =

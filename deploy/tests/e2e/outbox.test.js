@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { Backend } from './support/backend.js';
 import { Client } from './support/client.js';
 import { eventually } from './support/poll.js';
+import { sign } from './support/token.js';
 import { WORLDS, World } from './support/world.js';
 
 const numbers = (count) => Array.from({ length: count }, (_, n) => n);
@@ -33,7 +34,7 @@ for (const [name, start] of WORLDS) {
       const everything = Object.fromEntries(rooms.map((room) => [`room:${room}`, numbers(20)]));
       await eventually('the backend has everything', () => Object.values(backend.told).flat().length >= 60);
       assert.deepEqual(backend.told, everything);
-      const { id, path, body } = backend.received[0];
+      const { id, path, body } = backend.received.find((entry) => entry.body.type === 'message.published');
       assert.match(id, /^msg_[0-9a-f]{16}-\d+-[0-9a-f]{16}$/);
       const { type, timestamp, data } = body;
       assert.deepEqual([path, type], ['/hook', 'message.published']);
@@ -42,9 +43,45 @@ for (const [name, start] of WORLDS) {
       assert.deepEqual([data.tenant, data.event, data.from.name], ['default', 'chat', data.from.user.toUpperCase()]);
       assert.ok(backend.received.every((entry) => !entry.error), 'every signature is good');
 
+      // Who came, each once; and who goes.
+      const came = [...rooms.map((room) => `room.occupied room:${room} user-0`), ...numbers(2).map((n) => `user.online user:user-${n} user-${n}`)];
+      await eventually('who came is told', () => backend.changes.length === 5);
+      assert.deepEqual(backend.changes.toSorted(), came.toSorted());
       // And what comes now comes at once.
       await say('a', 'now', 0);
       await eventually('it came', () => backend.told['room:a'].at(-1) === 'now');
+      await clients[0].close();
+      await eventually('who went is told', () => backend.changes.length === 6);
+      assert.equal(backend.changes.at(-1), 'user.offline user:user-0 user-0');
+      await clients[1].ask({ type: 'leave', room: 'a' });
+      await eventually('and which room is empty', () => backend.changes.at(-1) === 'room.vacated room:a user-1');
+    });
+
+    it('what the backend refuses holds up nothing, is listed, and is delivered again on demand', async (t) => {
+      const backend = await Backend.create();
+      t.after(() => backend.stop());
+      const world = await start({ environment: await backend.environment() });
+      t.after(() => world.stop());
+      await backend.start();
+      await backend.strict(true);
+      const ann = await world.nodes[0].connect('ann');
+      await ann.join('a');
+      for (const data of [1, 'poison', 2]) await ann.ask({ type: 'publish', room: 'a', event: 'chat', data });
+      await eventually('the others came', () => backend.told['room:a']?.at(-1) === 2);
+      const administer = (method, call) => fetch(`${world.fanout.url}/v1/outbox/dead${call}`, {
+        method,
+        headers: { Authorization: `Bearer ${sign({ sub: 'backend', scope: 'admin' })}` },
+      });
+      const { letters } = await (await administer('GET', '')).json();
+      assert.deepEqual(letters.map(({ channel, reason, body }) => [channel, reason, body.data.data]), [['room:a', 'answered 410', 'poison']]);
+      const times = () => backend.received.filter(({ id }) => id === letters[0].id).length;
+      assert.equal(times(), 1);
+      await backend.strict(false);
+      assert.equal((await administer('POST', `/${letters[0].id}/replay`)).status, 204);
+      await eventually('it came again', () => times() === 2);
+      assert.deepEqual((await (await administer('GET', '')).json()).letters, []);
+      const metrics = await (await world.fanout.get('/metrics')).text();
+      assert.match(metrics, /fanout_outbox_dead_total\{[^}]*outbox="backend"[^}]*\} 1/);
     });
   });
 }
@@ -78,6 +115,25 @@ async function insist(world, room, count, confirmed) {
 }
 
 describe('outbox', () => {
+  it('who was on a gateway that is killed is told to have gone, once', async (t) => {
+    const backend = await Backend.create();
+    t.after(() => backend.stop());
+    const world = await World.cluster({ environment: await backend.environment() });
+    t.after(() => world.stop());
+    await backend.start();
+    const [ann, bob] = await Promise.all(world.nodes.map((node, n) => node.connect(['ann', 'bob'][n])));
+    await ann.join('a');
+    await ann.join('b');
+    await bob.join('b');
+    await world.nodes[0].process.kill();
+    const gone = ['room.vacated room:a ann', 'user.offline user:ann ann'];
+    await eventually('it is told', () => gone.every((change) => backend.changes.includes(change)), 40_000);
+    assert.ok(!backend.changes.some((change) => change.startsWith('room.vacated room:b')), 'bob is still there');
+    await bob.ask({ type: 'leave', room: 'b' });
+    await eventually('the last one', () => backend.changes.includes('room.vacated room:b bob'));
+    for (const change of gone) assert.equal(backend.changes.filter((other) => other === change).length, 1, change);
+  });
+
   it('nothing confirmed is lost when fanouts, gateways and the backend are killed', async (t) => {
     const backend = await Backend.create();
     t.after(() => backend.stop());
@@ -114,7 +170,7 @@ describe('outbox', () => {
     await eventually('the backend has everything', () => Object.values(backend.told).flat().length >= total, 60_000);
     for (const room of rooms) assert.deepEqual(backend.told[`room:${room}`], numbers(each), `the order of ${room}`);
     assert.ok(backend.received.every((entry) => !entry.error));
-    const repeated = backend.received.length - total;
+    const repeated = backend.received.filter((entry) => entry.body.type === 'message.published').length - total;
     t.diagnostic(`${total} confirmed, 0 lost, ${repeated} delivered again; killed: ${JSON.stringify(kills)}`);
   });
 });

@@ -4,6 +4,7 @@
 //! `tenant` where the credential reaches it.
 
 pub(crate) mod history;
+pub(crate) mod letters;
 pub(crate) mod memberships;
 pub(crate) mod overview;
 pub(crate) mod params;

@@ -25,6 +25,7 @@ use broker::Outbox;
 use chassis::options::{Kind, Loaded, OptionSpec, OptionsError};
 use prometheus::Registry;
 
+pub(crate) use body::{Body, time, write};
 use metrics::Metrics;
 use receiver::Receiver;
 pub use worker::Deliveries;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Letter, Outbox, Unavailable};
+use broker::{Outbox, Unavailable, Waiting};
 use http::{HeaderMap, StatusCode, header};
 use proto::{Channel, Pattern, Timestamp};
 use reqwest::{Client, Url};
@@ -48,10 +48,10 @@ impl Receiver {
         &self,
         outbox: &dyn Outbox,
         channel: &Channel,
-        letter: &Letter,
+        Waiting { since, letter, .. }: &Waiting,
         now: Timestamp,
     ) -> Answer {
-        let Some(body) = body::write(channel, letter) else {
+        let Some(body) = body::write(channel, *since, letter) else {
             return Answer::Never("the stored letter cannot be read".to_owned());
         };
         let id = letter.id();

@@ -138,7 +138,7 @@ impl Shared {
                 Step::Advance(done) => course.found(self.outbox.advance(claim, &done, BATCH).await?),
                 Step::Deliver(entry) => {
                     let begun = Instant::now();
-                    let delivery = receiver.deliver(&*self.outbox, &claim.channel, &entry.letter, now());
+                    let delivery = receiver.deliver(&*self.outbox, &claim.channel, &entry, now());
                     let Some(answer) = self.holding(claim, &mut lease, entry.since, delivery).await else {
                         return Err(Unavailable("the claim is lost".to_owned()));
                     };

@@ -118,8 +118,13 @@ impl Broker for FakeBroker {
         self.rest.tops(channels).await
     }
 
-    async fn hold(&self, channel: &Channel, user: &PresenceEntry) -> Result<u64, Unavailable> {
-        self.rest.hold(channel, user).await
+    async fn hold(
+        &self,
+        channel: &Channel,
+        user: &PresenceEntry,
+        outbox: Option<u32>,
+    ) -> Result<u64, Unavailable> {
+        self.rest.hold(channel, user, outbox).await
     }
 
     async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable> {
@@ -274,6 +279,8 @@ impl Answer {
 pub struct Api {
     pub router: Router,
     pub broker: Arc<FakeBroker>,
+    /// What the API takes for the outbox; it publishes as well.
+    pub outbox: Arc<MemoryBroker>,
     pub registry: Registry,
 }
 
@@ -295,18 +302,30 @@ impl Api {
     }
 
     fn build(behaviour: Behaviour, config: FanoutConfig, rules: ChannelRules) -> Self {
-        let rest = MemoryBroker::new(&broker::memory::Store::default(), NodeId::new("test").unwrap());
+        let store = broker::memory::Store::default();
+        let [rest, outbox] = [(); 2].map(|()| MemoryBroker::new(&store, NodeId::new("test").unwrap()));
+        let outbox = Arc::new(outbox);
         let broker = Arc::new(FakeBroker { behaviour, store: Mutex::default(), rest });
         let registry = Registry::new();
-        let fanout = Fanout::new(config, broker.clone(), credentials::callers(), rules, &registry).unwrap();
-        Self { router: fanout.router(), broker, registry }
+        let fanout =
+            Fanout::new(config, broker.clone(), outbox.clone(), credentials::callers(), rules, &registry)
+                .unwrap();
+        Self { router: fanout.router(), broker, outbox, registry }
     }
 
     /// From now on nobody tracks who is online.
     pub fn without_presence(&mut self) {
         let rules = ChannelRules::default();
         let (broker, callers) = (self.broker.clone(), credentials::callers());
-        let fanout = Fanout::new(FanoutConfig::default(), broker, callers, rules, &Registry::new()).unwrap();
+        let fanout = Fanout::new(
+            FanoutConfig::default(),
+            broker,
+            self.outbox.clone(),
+            callers,
+            rules,
+            &Registry::new(),
+        )
+        .unwrap();
         self.router = fanout.router();
     }
 

@@ -16,7 +16,11 @@ use crate::Unavailable;
 use crate::redis::retry::Repeat;
 
 static BURY: LazyLock<Script> = LazyLock::new(|| {
-    Script::from_lua(concat!(include_str!("../scripts/news.lua"), include_str!("../scripts/bury.lua")))
+    Script::from_lua(concat!(
+        include_str!("../scripts/enqueue.lua"),
+        include_str!("../scripts/news.lua"),
+        include_str!("../scripts/bury.lua")
+    ))
 });
 
 /// How long a claim stands after it was last renewed. Whoever clears up may die as well.
@@ -65,15 +69,11 @@ impl Present {
 
     /// Removes what a life noted in one channel.
     pub(super) async fn bury_in(&self, channel: &Channel, life: &str) -> Result<(), Unavailable> {
-        let keys = self.notes(channel);
         let mut cursor = "0".to_owned();
         loop {
-            let mut arguments = self.telling(channel);
-            arguments.extend([life.into(), cursor.into(), NOTES_AT_ONCE.to_string().into()]);
-            let arguments: &[Value] = &arguments;
+            let arguments: [Value; 3] = [life.into(), cursor.into(), NOTES_AT_ONCE.to_string().into()];
             let crowded: u64;
-            (cursor, crowded) =
-                self.commands.script(Repeat::Harmless, &BURY, &keys, |_| arguments.to_vec()).await?;
+            (cursor, crowded) = self.change(channel, &BURY, &arguments).await?;
             self.heed(channel, crowded);
             if cursor == "0" {
                 return Ok(());

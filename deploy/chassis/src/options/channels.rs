@@ -19,7 +19,7 @@ pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
     default: "",
     help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
            any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
-           or `nobody`), `max_message`, `outbox`, `outbox_size` and `durability` (`memory`, `replica` or `fsync`: where a \
+           or `nobody`), `max_message`, `outbox`, `outbox_presence`, `outbox_size` and `durability` (`memory`, `replica` or `fsync`: where a \
            message must be before its publisher is told that it is stored). The first table that fits a channel decides; \
            what it does not say \
            keeps the default of that sort of channel.",
@@ -60,6 +60,7 @@ struct Rule {
     publish: Option<Who>,
     max_message: Option<ByteSize>,
     outbox: Option<bool>,
+    outbox_presence: Option<bool>,
     outbox_size: Option<u32>,
     durability: Option<Durability>,
 }
@@ -97,6 +98,9 @@ impl Rule {
                     "needs a history_size: what waits has a place in the history".to_owned(),
                 ));
             }
+            if options.outbox_presence && !options.presence {
+                return Err(("outbox_presence", "needs presence".to_owned()));
+            }
             if options.outbox_size == 0 {
                 return Err(("outbox_size", "must be at least 1".to_owned()));
             }
@@ -128,6 +132,7 @@ impl Rule {
             publish: self.publish.map_or(defaults.publish, Access::from),
             max_message: self.max_message.map_or(defaults.max_message, ByteSize::as_usize),
             outbox: self.outbox.unwrap_or(defaults.outbox),
+            outbox_presence: self.outbox_presence.unwrap_or(defaults.outbox_presence),
             outbox_size: self.outbox_size.unwrap_or(defaults.outbox_size),
             durability: self.durability.unwrap_or(defaults.durability),
         }

@@ -30,10 +30,16 @@ export class Backend {
 [[channels]]
 match = "room:*"
 outbox = true
+outbox_presence = true
 ${channel}
 
+[[channels]]
+match = "user:*"
+presence = true
+outbox_presence = true
+
 [[outbox]]
-match = "room:*"
+match = "*"
 name = "backend"
 url = "http://127.0.0.1:${this.#port}/hook"
 allow_private = true
@@ -51,6 +57,12 @@ ${table}
     const { port, file } = { port: String(this.#port), file: path.join(this.#home, 'received') };
     this.#process = new Process(process.execPath, [PROGRAM, port, file], { SECRET: this.secret });
     await this.#process.line(/listening/);
+  }
+
+  // Whether it refuses the message `poison` for good.
+  async strict(is) {
+    const file = path.join(this.#home, 'received.strict');
+    await (is ? writeFile(file, '') : rm(file, { force: true }));
   }
 
   async kill() {
@@ -75,11 +87,22 @@ ${table}
   get told() {
     const [seen, told] = [new Set(), {}];
     for (const { id, body } of this.received) {
-      if (!body || seen.has(id)) continue;
+      if (body?.type !== 'message.published' || seen.has(id)) continue;
       seen.add(id);
       (told[body.data.channel] ??= []).push(body.data.data);
     }
     return told;
+  }
+
+  // Who came and went, each change once, as it came first: `room.occupied room:a ann`.
+  get changes() {
+    const changes = new Map();
+    for (const { id, body } of this.received) {
+      if (body && body.type !== 'message.published' && !changes.has(id)) {
+        changes.set(id, `${body.type} ${body.data.channel} ${body.data.user.user}`);
+      }
+    }
+    return [...changes.values()];
   }
 
   async stop() {

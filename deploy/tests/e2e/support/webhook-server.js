@@ -1,7 +1,8 @@
 // A backend as a program of its own, so that it can be killed: takes signed webhooks and writes each to a file before it
-// answers. Arguments: port, file. The environment has the secret.
+// answers. Arguments: port, file. The environment has the secret. While there is a file `<file>.strict`, it refuses the
+// message `poison` for good.
 
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { Webhook } from 'standardwebhooks';
 
@@ -22,6 +23,7 @@ createServer((request, response) => {
     // What a killed process wrote to a file stays written.
     appendFileSync(file, `${JSON.stringify(entry)}\n`);
     // A little later, so that it can be killed between the two, and those who deliver as well.
-    setTimeout(() => response.writeHead(entry.error ? 401 : 204).end(), Math.random() * 20);
+    const status = entry.error ? 401 : entry.body.data.data === 'poison' && existsSync(`${file}.strict`) ? 410 : 204;
+    setTimeout(() => response.writeHead(status).end(), Math.random() * 20);
   });
 }).listen(port, '127.0.0.1', () => console.log('listening'));
