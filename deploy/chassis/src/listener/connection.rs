@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionGuard, Counters, ListenerConfig};
+use super::{ConnectionGuard, Counters, ListenerConfig, Tls};
 
 /// What the connections of a listener have in common.
 pub(super) struct Connections {
@@ -49,6 +49,24 @@ impl Connections {
             .keep_alive(lasting);
         let (counters, stop, cut) = (counters.clone(), stop.clone(), cut.clone());
         Self { http, router, config, counters, stop, cut }
+    }
+
+    /// Serves a connection, through TLS if there is to be any.
+    pub(super) async fn take(
+        self: Arc<Self>,
+        tls: Option<Tls>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        guard: ConnectionGuard,
+    ) {
+        let Some(tls) = tls else { return self.drive(stream, peer, guard).await };
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            accepted = tls.accept(stream, self.config.header_timeout) => accepted,
+        };
+        if let Some(stream) = accepted {
+            self.drive(stream, peer, guard).await;
+        }
     }
 
     /// Serves a connection until it ends, is upgraded, breaks a rule, or everything stops.

@@ -15,6 +15,7 @@ mod connection;
 mod metrics;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 pub use capacity::{Capacity, ConnectionGuard};
 pub use config::{LISTENER, ListenerConfig};
 pub use metrics::{Counters, ListenerMetrics};
+pub use tls::{TLS, Tls};
 
 use crate::problem::Problem;
 use backoff::AcceptBackoff;
@@ -46,6 +48,7 @@ pub struct Listener {
     config: ListenerConfig,
     capacity: Capacity,
     when_full: Router,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -57,7 +60,7 @@ impl Listener {
 
     /// Takes a socket that somebody else bound.
     pub fn new(socket: TcpListener, config: ListenerConfig, capacity: Capacity) -> Self {
-        Self { socket, config, capacity, when_full: Router::new().fallback(full) }
+        Self { socket, config, capacity, when_full: Router::new().fallback(full), tls: None }
     }
 
     /// What is answered even when all places are taken, such as the probes of an orchestrator, which would
@@ -65,6 +68,13 @@ impl Listener {
     #[must_use]
     pub fn when_full(mut self, router: Router) -> Self {
         self.when_full = router.fallback(full);
+        self
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -77,10 +87,14 @@ impl Listener {
     /// flight finish for as long as `grace`. Answers how many connections had to be cut off after that. Dropping
     /// the future cuts off all of them at once. Upgraded connections are left alone either way.
     pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) -> usize {
-        let Self { socket, config, capacity, when_full } = self;
+        let Self { socket, config, capacity, when_full, tls } = self;
         let cut = CancellationToken::new();
         let _cut_when_dropped = cut.clone().drop_guard();
         let tracker = TaskTracker::new();
+        if let Some(tls) = tls.clone() {
+            let cut = cut.clone();
+            tokio::spawn(async move { cut.run_until_cancelled(tls.watch()).await });
+        }
         let served = Arc::new(Connections::new(router, config, true, capacity.counters(), &stop, &cut));
         let refused = Arc::new(Connections::new(when_full, config, false, capacity.counters(), &stop, &cut));
         let mut backoff = AcceptBackoff::default();
@@ -98,10 +112,10 @@ impl Listener {
                     }
                     match capacity.admit() {
                         Admitted::Place(guard) => {
-                            tracker.spawn(Arc::clone(&served).drive(stream, peer, guard));
+                            tracker.spawn(Arc::clone(&served).take(tls.clone(), stream, peer, guard));
                         }
                         Admitted::Refusal(guard) => {
-                            let refusal = Arc::clone(&refused).drive(stream, peer, guard);
+                            let refusal = Arc::clone(&refused).take(tls.clone(), stream, peer, guard);
                             tracker.spawn(tokio::time::timeout(REFUSAL_TIME, refusal));
                         }
                         // Not even a place to say no. The peer sees a reset and goes elsewhere.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::NodeId;
 use serde::Deserialize;
 
-use crate::listener::ListenerConfig;
+use crate::listener::{ListenerConfig, Tls};
 use crate::options::{HumanDuration, Kind, Loaded, OptionSpec, OptionsError, Secret};
 
 /// The options of the process itself.
@@ -70,6 +70,8 @@ pub struct CommonConfig {
     pub drain: DrainConfig,
     /// How connections are treated.
     pub listener: ListenerConfig,
+    /// By what certificate the process is known, if it speaks TLS itself.
+    pub tls: Option<Tls>,
 }
 
 /// How a process stops.
@@ -104,6 +106,7 @@ impl CommonConfig {
             node,
             drain: DrainConfig { delay: written.drain.delay.0, time: written.drain.time.0 },
             listener,
+            tls: Tls::from_options(options)?,
         })
     }
 }
@@ -139,12 +142,12 @@ fn chosen_name() -> Result<NodeId, proto::NameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::LISTENER;
+    use crate::listener::{LISTENER, TLS};
     use crate::options::load;
 
     fn read(flags: &[&str]) -> Result<CommonConfig, OptionsError> {
         let args = std::iter::once("gateway").chain(flags.iter().copied());
-        CommonConfig::from_options(&load("gateway", "", &[PROCESS, LISTENER], args).unwrap())
+        CommonConfig::from_options(&load("gateway", "", &[PROCESS, LISTENER, TLS], args).unwrap())
     }
 
     #[test]

@@ -33,13 +33,13 @@ pub use config::{CommonConfig, DrainConfig, PROCESS};
 pub use server::{BindError, Server};
 
 use crate::lifecycle::Lifecycle;
-use crate::listener::LISTENER;
+use crate::listener::{LISTENER, TLS};
 use crate::log::{LOG, LogConfig};
 use crate::ops::Operations;
 use crate::options::{self, Loaded, OptionSpec, OptionsError, Origin};
 
 /// The tables of options that every process has.
-pub const COMMON: [&[OptionSpec]; 3] = [PROCESS, LISTENER, LOG];
+pub const COMMON: [&[OptionSpec]; 4] = [PROCESS, LISTENER, TLS, LOG];
 
 /// How long a program may take to return after everything was cut off.
 const LAST_MOMENT: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CommonConfig;
 use crate::lifecycle::{Lifecycle, Phase};
-use crate::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics};
+use crate::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics, Tls};
 use crate::ops::Operations;
 use crate::problem::with_problems;
 
@@ -28,6 +28,7 @@ pub struct Server {
     ops: Option<(Listener, SocketAddr)>,
     operations: Router,
     lifecycle: Lifecycle,
+    tls: Option<Tls>,
 }
 
 /// Why there is no listener.
@@ -58,6 +59,7 @@ impl Server {
         let metrics = ListenerMetrics::register(registry)?;
         let capacity = Capacity::new(common.listener.max_connections, metrics.of("main"));
         let (main, address) = bind("listen", common.listen, common.listener, capacity.clone())?;
+        let main = main.with_tls(common.tls.clone());
         let operations = operations.ready_while("full", move || capacity.free() > 0).router();
         let (main, ops) = match common.ops_listen {
             None => (main.when_full(operations.clone()), None),
@@ -67,7 +69,8 @@ impl Server {
                 (main, Some(bind("ops_listen", address, config, capacity)?))
             }
         };
-        Ok(Self { main, address, ops, operations, lifecycle: lifecycle.clone() })
+        let (lifecycle, tls) = (lifecycle.clone(), common.tls.clone());
+        Ok(Self { main, address, ops, operations, lifecycle, tls })
     }
 
     /// Where it serves; tells the port that the system chose.
@@ -98,6 +101,9 @@ impl Server {
         let router = sends_callers_elsewhere(router, self.lifecycle.clone());
         let work = async {
             tokio::join!(self.main.serve(router, self.lifecycle.closed(), Duration::MAX), drained);
+            if let Some(tls) = &self.tls {
+                tls.finish().await;
+            }
         };
         tokio::select! {
             () = work => {}
