@@ -94,6 +94,13 @@ pub const OPTIONS: &[OptionSpec] = &[
                resume from where it was.",
     },
     OptionSpec {
+        key: "gateway.advertise",
+        kind: Kind::Text,
+        default: "",
+        help: "Where other gateways reach this one, as `host:port`: they hand it the requests of its Socket.IO clients that come \
+               to them, so that no load balancer has to be sticky. Empty: where it listens, unless that is every address.",
+    },
+    OptionSpec {
         key: "gateway.reconnect_window",
         kind: Kind::Duration,
         default: "5s",
@@ -109,6 +116,8 @@ pub const ENDPOINTS: &[OptionSpec] = &endpoints::ENDPOINTS;
 pub struct GatewayConfig {
     /// What is served, and how.
     pub endpoints: Vec<Endpoint>,
+    /// Where other gateways reach this one; empty for where it listens.
+    pub advertise: String,
     /// Over how long the clients of a draining node are advised to spread their return.
     pub reconnect_window: Duration,
     /// Where a page is served to try the endpoints on.
@@ -119,6 +128,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             endpoints: both(Endpoint::default(), "/events".to_owned()),
+            advertise: String::new(),
             reconnect_window: Duration::from_secs(5),
             page: None,
         }
@@ -148,6 +158,7 @@ struct Written {
     max_frame: ByteSize,
     queue_size: ByteSize,
     max_lag: HumanDuration,
+    advertise: Option<String>,
     reconnect_window: HumanDuration,
 }
 
@@ -172,6 +183,13 @@ impl GatewayConfig {
         }
         if written.path == written.events_path {
             tell(("events_path", "must not be the same as path".to_owned()));
+        }
+        let advertise = written.advertise.unwrap_or_default();
+        let is_address = |text: &str| {
+            text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if !advertise.is_empty() && !is_address(&advertise) {
+            tell(("advertise", "must be an address such as 10.0.0.7:8080".to_owned()));
         }
         let origins = Origins::new(&written.origins).unwrap_or_else(|bad| {
             tell(("origins", format!("{bad:?} is not an origin such as https://app.example")));
@@ -205,7 +223,7 @@ impl GatewayConfig {
             let mistake = loaded.mistake("gateway.page", "must not be the path of an endpoint".to_owned());
             return Err(OptionsError::Invalid(vec![mistake]));
         }
-        Ok(Self { endpoints, page, reconnect_window: written.reconnect_window.0 })
+        Ok(Self { endpoints, advertise, page, reconnect_window: written.reconnect_window.0 })
     }
 }
 
@@ -249,6 +267,7 @@ mod tests {
             ("--gateway-max-frame", "10"),
             ("--gateway-queue-size", "10"),
             ("--gateway-max-lag", "0s"),
+            ("--gateway-advertise", "10.0.0.7"),
         ] {
             let message = read(&[flag, value]).unwrap_err();
             let key = flag.replacen("--gateway-", "gateway.", 1).replace('-', "_");

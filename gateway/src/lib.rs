@@ -25,6 +25,7 @@ mod hub;
 mod keeper;
 mod long_poll;
 mod metrics;
+mod neighbours;
 mod node;
 mod outbound;
 mod peer;
@@ -45,6 +46,7 @@ mod websocket;
 mod wire;
 mod ws_frame;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,7 @@ use flusher::Flusher;
 use hub::Hub;
 use keeper::Keeper;
 use metrics::Metrics;
+use neighbours::Neighbours;
 use node::Node;
 use presence::PresenceBook;
 use pulse::Pulse;
@@ -85,6 +88,9 @@ pub struct Gateway {
     doors: Vec<Door>,
     /// The doors of Socket.IO.
     servers: Vec<Server<Door>>,
+    /// Where others reach this node, if not where it is bound.
+    advertise: String,
+    neighbours: Option<Arc<Neighbours>>,
     reconnect_window: Duration,
     page: Option<String>,
     _tasks: Vec<AbortOnDropHandle<()>>,
@@ -141,8 +147,10 @@ impl Gateway {
             Door { node: Arc::clone(&node), terms, endpoint: EndpointId(index) }
         });
         let doors: Vec<Door> = doors.collect();
+        let neighbours = Neighbours::new(Arc::clone(&broker));
         let servers = doors.iter().filter(|door| door.terms.endpoint.protocol == Protocol::SocketIo);
-        let servers = servers.cloned().map(socketio_session::server).collect();
+        let servers = servers.cloned().map(|door| socketio_session::server(door, neighbours.clone()));
+        let servers = servers.collect();
         let swept = Arc::clone(&hub);
         let mut tasks = vec![
             tokio::spawn(reader::run(Arc::clone(&hub), Arc::clone(&broker), reads)),
@@ -156,11 +164,15 @@ impl Gateway {
             let flusher = Arc::clone(&flusher);
             tokio::spawn(async move { flusher.run(lane).await })
         }));
+        tasks
+            .extend(neighbours.clone().map(|neighbours| tokio::spawn(async move { neighbours.run().await })));
         let _tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
         Ok(Self {
             node,
             doors,
             servers,
+            advertise: config.advertise,
+            neighbours,
             reconnect_window: config.reconnect_window,
             page: config.page,
             _tasks,
@@ -208,6 +220,19 @@ impl Gateway {
             .detail("uptime", move || since.elapsed().as_secs_f64().into())
             .detail("connectedClients", move || clients.metrics.connections.get().into())
             .detail("uniqueUsers", move || users.hub.users().into())
+    }
+
+    /// Lets the other nodes know where this one is reached, which is bound to that address: they hand it the requests of
+    /// clients that poll, wherever those come. Nothing is said of an address that means any of this machine's.
+    pub fn advertise(&self, bound: SocketAddr) {
+        let address = match &*self.advertise {
+            "" if bound.ip().is_unspecified() => return,
+            "" => bound.to_string(),
+            address => address.to_owned(),
+        };
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.advertise(address);
+        }
     }
 
     /// How many clients are connected.

@@ -64,6 +64,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let operations = gateway.tell(process.operations()?).check("redis", move || broker_report(seen.health()));
     let server = process.bind(operations)?;
     tracing::info!(address = %server.address(), node = node.as_str(), "gateway listens");
+    gateway.advertise(server.address());
     process.lifecycle.serve();
 
     let lifecycle = process.lifecycle.clone();

@@ -21,6 +21,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::connection::{Connection, Incoming};
 use crate::door::Door;
 use crate::endpoint::Endpoint;
+use crate::neighbours::Neighbours;
 use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::session::{Handshake, Resume};
@@ -34,8 +35,8 @@ use pipe::{End, Pipe};
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves an endpoint.
-pub(crate) fn server(door: Door) -> Server<Door> {
-    Server::new(config(&door.terms.endpoint), door)
+pub(crate) fn server(door: Door, neighbours: Option<Arc<Neighbours>>) -> Server<Door> {
+    Server::among(config(&door.terms.endpoint), door, neighbours)
 }
 
 fn config(endpoint: &Endpoint) -> Config {

@@ -87,6 +87,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     }
     tracing::info!(address = %server.address(), node = node.as_str(), "standalone listens");
     let deliveries = receivers.start(outbox, &process.registry)?;
+    gateway.advertise(server.address());
     process.lifecycle.serve();
 
     let lifecycle = process.lifecycle.clone();

@@ -1,55 +1,12 @@
 // Two nodes behind a load balancer that knows nothing of us: plain round robin, no sticky sessions.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { Balancer } from './support/balancer.js';
 import { Client } from './support/client.js';
 import { Follower } from './support/follower.js';
 import { eventually } from './support/poll.js';
-import { Process, freePort } from './support/process.js';
 import { World } from './support/world.js';
-
-// Debian keeps it out of the path of those who are not root.
-const HAPROXY = '/usr/sbin/haproxy';
-
-class Balancer {
-  static async start(nodes) {
-    const balancer = new Balancer();
-    const port = await freePort();
-    balancer.address = `127.0.0.1:${port}`;
-    balancer.socket = `ws://${balancer.address}/ws`;
-    balancer.home = await mkdtemp(path.join(tmpdir(), 'switchboard-haproxy-'));
-    const file = path.join(balancer.home, 'haproxy.cfg');
-    const servers = nodes.map((node, n) => `  server node${n} ${node.address} check inter 50ms fall 1 rise 1`);
-    await writeFile(file, `
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  timeout tunnel 1h
-  option redispatch
-  retries 2
-frontend clients
-  bind ${balancer.address}
-  default_backend nodes
-backend nodes
-  balance roundrobin
-  option httpchk GET /readyz
-${servers.join('\n')}
-`);
-    balancer.process = new Process(HAPROXY, ['-db', '-f', file]);
-    await eventually('the balancer serves', async () => (await fetch(`http://${balancer.address}/livez`)).ok);
-    return balancer;
-  }
-
-  async stop() {
-    await this.process.kill();
-    await rm(this.home, { recursive: true });
-  }
-}
 
 describe('behind HAProxy', () => {
   let world;

@@ -22,11 +22,12 @@ use super::engine::Engine;
 use super::frames::Frames;
 use super::link::{Command, Link};
 use super::polling;
-use super::query::{Query, Transport};
+use super::query::{Query, Sid, Transport};
 use super::refusal::Refusal;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
 use crate::handshake::{handshake, switching_protocols};
+use crate::neighbours::Neighbours;
 
 /// When a client that finds no place should come back, in seconds; spread, so that not all come together.
 const COME_BACK: std::ops::RangeInclusive<u64> = 2..=10;
@@ -41,6 +42,8 @@ pub struct Server<S: Service> {
 pub(super) struct Core<S: Service> {
     config: Config,
     service: S,
+    /// The nodes that may hold a session that this one does not.
+    neighbours: Option<Arc<Neighbours>>,
     /// All sessions by their secret id, which is random: nobody can name one that they were not told.
     table: Mutex<HashMap<u128, Arc<Link>>>,
     agenda: Arc<Agenda>,
@@ -49,10 +52,15 @@ pub(super) struct Core<S: Service> {
 impl<S: Service> Server<S> {
     /// Must be called within a runtime.
     pub fn new(config: Config, service: S) -> Self {
+        Self::among(config, service, None)
+    }
+
+    /// The same for one of several nodes, to any of which a client's requests may come.
+    pub(crate) fn among(config: Config, service: S, neighbours: Option<Arc<Neighbours>>) -> Self {
         let agenda = Arc::new(Agenda::default());
         let runs = Arc::clone(&agenda);
         let task = tokio::spawn(async move { runs.run().await });
-        let core = Arc::new(Core { config, service, table: Mutex::default(), agenda });
+        let core = Arc::new(Core { config, service, neighbours, table: Mutex::default(), agenda });
         Self { core, _agenda: AbortOnDropHandle::new(task) }
     }
 
@@ -115,7 +123,12 @@ impl<S: Service> Core<S> {
                 Transport::WebSocket => self.open_websocket(request),
             };
         };
-        let link = sid.and_then(|id| self.table.lock().get(&id).cloned()).ok_or(Refusal::UnknownSession)?;
+        let Some(link) = sid.id.and_then(|id| self.table.lock().get(&id).cloned()) else {
+            return match (&self.neighbours, sid.node) {
+                (Some(neighbours), Some(node)) => neighbours.hand_on(&node, request).await,
+                _ => Err(Refusal::UnknownSession),
+            };
+        };
         match (transport, request.method()) {
             (Transport::WebSocket, &Method::GET) => self.propose_websocket(request, link),
             (Transport::Polling, &Method::GET) => polling::get(&link).await,
@@ -200,7 +213,7 @@ impl<S: Service> Core<S> {
     fn handshake(&self, id: u128, upgrades: &[&str]) -> String {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let handshake = Handshake {
-            sid: Query::sid(id),
+            sid: Sid::write(id, self.neighbours.as_ref().and_then(|neighbours| neighbours.tag())),
             upgrades: upgrades.iter().map(ToString::to_string).collect(),
             ping_interval: millis(self.config.ping_interval),
             ping_timeout: millis(self.config.ping_timeout),
