@@ -45,8 +45,9 @@ async fn bodies_are_bounded_and_have_to_be_text() {
     assert_eq!(polling.post("42[\"echo\",1]").await.status, 200);
     let fields = "content-type: application/octet-stream\r\n";
     assert_eq!(request(&node, "POST", &polling.target(), fields, "4x").await.status, 400);
-    // Before that there is the echo.
-    assert_eq!(polling.get().await.body, "42[\"echo\",1]\u{1e}1");
+    // Before that there is the echo. Clients act on the end before they act on what came with it, so it comes apart.
+    assert_eq!(polling.get().await.body, "42[\"echo\",1]");
+    assert_eq!(polling.get().await.body, "1");
     node.has_sessions(0).await;
 }
 
