@@ -1,11 +1,14 @@
 // The community's contract, kept by its example configuration: flat frames, rooms with notices, confirmations.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFile, writeFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { Socket, example, hangUp } from './support/application.js';
+import { eventually } from './support/poll.js';
 import { sign } from './support/token.js';
 import { World } from './support/world.js';
 
@@ -258,8 +261,29 @@ describe('the community, on two gateways', () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     assert.equal((await bob.next('the message', is('new_message'))).data.slug, 'm-1');
-    // What the backend changed while nobody could be told is found out.
     assert.deepEqual(bob.frames.filter(is('new_message')), []);
+  });
+
+  it('finds out what it was not told of who is a member of what, after an interruption', async () => {
+    const ann = await member(a, 'ann');
+    const send = () => ann.send({ type: 'chat_message', roomSlug: 'private-club', message: 'Hello', messageId: 'club-1' });
+    send();
+    await ann.next('a refusal', is('error'));
+    // A change that no node is told of, as if the message had been lost.
+    const { stdout } = await promisify(execFile)('redis-cli', ['-u', world.redis.url, 'SADD', 'sb:{default/u/1}:r', 'private-club']);
+    assert.equal(stdout.trim(), '1');
+    send();
+    await ann.next('a refusal', is('error'));
+    await world.redis.kill();
+    await world.redis.restart();
+    await eventually(
+      'a member',
+      async () => {
+        send();
+        return (await ann.next('an answer', (frame) => frame.messageId === 'club-1')).type === 'message_sent';
+      },
+      40_000,
+    );
   });
 });
 
