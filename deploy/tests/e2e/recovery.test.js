@@ -160,4 +160,25 @@ describe('coming back', () => {
     await accept(3);
     for (const client of clients) await sees(client, [1, 2, 3]);
   });
+
+  it('after its node was told to stop: the transport ends, not the session', async () => {
+    const node = await world.startNode();
+    cable.lead(node.address);
+    const clients = [];
+    for (const [, transports] of WAYS) {
+      const options = { transports, auth: { token: sign(claims()) } };
+      clients.push(await (await SocketClient.connected(cable.url, options)).upgraded());
+    }
+    await accept(1);
+    for (const client of clients) await sees(client, [1]);
+    cable.lead(world.nodes[0].address);
+    node.process.signal('SIGTERM');
+    for (const client of clients) assert.equal(await client.ended(), 'transport close');
+    await accept(2);
+    for (const client of clients) {
+      await back(client);
+      assert.equal(client.socket.recovered, true);
+      await sees(client, [1, 2]);
+    }
+  });
 });
