@@ -5,6 +5,7 @@
 //! reconnecting client costs no round trip. Everything about a channel happens under the lock of its shard, which
 //! makes the order of a channel's deliveries the order of its stream. Sockets are written after the locks are released.
 
+mod attachment;
 mod control;
 mod news;
 
@@ -26,6 +27,7 @@ use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
 use crate::peer::{Memberships, Peer};
+pub(crate) use attachment::{Attachment, Behind};
 pub(crate) use control::Asked;
 
 /// Enough that threads seldom meet, few enough that an idle node stays small.
@@ -78,10 +80,6 @@ struct Subscriber {
     /// Whether it gets what comes. Not while it lags: it catches up from the stream by itself.
     fed: bool,
 }
-
-/// A peer cannot be fed from where it stands: it has to read the stream first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Behind;
 
 impl Hub {
     /// A hub that passes on what it is `asked`, and the reads that its followers want.
@@ -440,79 +438,6 @@ impl<'a> After<'a> {
 
     fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
         self.0.of(id, |endpoint| endpoint.frame_also(outgoing)).flatten()
-    }
-}
-
-/// A connection's hold on a channel: the node listens to it until this is dropped.
-pub(crate) struct Attachment {
-    hub: Arc<Hub>,
-    channel: Channel,
-    /// Whose presence the connection makes there.
-    member: Option<UserId>,
-    /// Its place among the channel's subscribers, once it was fed.
-    slot: Option<usize>,
-}
-
-impl Attachment {
-    pub(crate) const fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
-    /// Makes the connection one that is present as this user, from the next time that it is fed.
-    pub(crate) fn introduce(&mut self, user: UserId) {
-        self.member = Some(user);
-    }
-
-    /// Makes the peer one of the channel's, which is not fed yet, but told what nodes tell each other.
-    pub(crate) fn enlist(&mut self, peer: &Arc<Peer>) {
-        let mut shard = self.hub.shard(self.channel.as_str());
-        let Some(entry) = shard.get_mut(&self.channel) else { return };
-        let after = Position::start(proto::Epoch(0));
-        let subscriber =
-            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after, fed: false };
-        self.slot.get_or_insert_with(|| entry.subscribers.insert(subscriber));
-    }
-
-    /// How many gaps this node has told in the channel.
-    pub(crate) fn gaps(&self) -> u64 {
-        self.hub.shard(self.channel.as_str()).get(&self.channel).map_or(0, |entry| entry.gaps)
-    }
-
-    /// Feeds the peer with all that comes after `at`. It may be ahead of this node only if the stream was seen to go on
-    /// at `at` since this node last told a gap; `seen` is how many [gaps](Self::gaps) were told before that look.
-    ///
-    /// # Errors
-    /// [`Behind`] when this node has already delivered more than that, or something else: read the stream up to its top
-    /// and try again.
-    pub(crate) fn feed(&mut self, peer: &Arc<Peer>, at: Position, seen: Option<u64>) -> Result<(), Behind> {
-        let mut shard = self.hub.shard(self.channel.as_str());
-        let Some(entry) = shard.get_mut(&self.channel) else { return Err(Behind) };
-        let Some(position) = entry.follower.position() else { return Err(Behind) };
-        let ahead = at.epoch == position.epoch && at.offset > position.offset && seen == Some(entry.gaps);
-        if at != position && !ahead {
-            return Err(Behind);
-        }
-        let subscriber =
-            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after: at, fed: true };
-        match self.slot.and_then(|slot| entry.subscribers.get_mut(slot)) {
-            Some(paused) => *paused = subscriber,
-            None => self.slot = Some(entry.subscribers.insert(subscriber)),
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        let mut shard = self.hub.shard(self.channel.as_str());
-        let Some(entry) = shard.get_mut(&self.channel) else { return };
-        if let Some(slot) = self.slot {
-            entry.subscribers.try_remove(slot);
-        }
-        entry.attachments -= 1;
-        if entry.attachments == 0 {
-            entry.idle_since = Some(Instant::now());
-        }
     }
 }
 

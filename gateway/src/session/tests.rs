@@ -1,9 +1,11 @@
-use chassis::auth::Scopes;
+use chassis::auth::{Identity, Scopes};
 use proto::{ChannelOptions, EventName, Kind, MessageId, Pattern, Position, Tenant, UserId};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::*;
+use crate::endpoint::Protocol;
+use crate::standing::{Record, Standing};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -214,7 +216,7 @@ fn asking(resume: Option<Resume>, token: Option<&str>) -> Session {
     let terms = Terms {
         node: NodeId::new("n").unwrap(),
         endpoint: Endpoint {
-            protocol: endpoint::Protocol::SocketIo,
+            protocol: Protocol::SocketIo,
             framing: proto::framing::Framing::socketio(vocabulary, "/"),
             in_band: false,
             recovery: Some(Duration::from_secs(120)),
@@ -268,7 +270,7 @@ fn a_session_is_gone_on_with_only_by_its_user() {
     let id = |text: &str| SessionId::new(text).unwrap();
     let record = |user: &str| {
         let user = (Tenant::new("t").unwrap(), UserId::new(user).unwrap());
-        let standing = crate::standing::Standing::new(id("k"), Duration::from_secs(1), id("s"), user);
+        let standing = Standing::new(id("k"), Duration::from_secs(1), id("s"), user);
         Record::decode(&standing.record()).map(Box::new)
     };
     for (record, told, keep) in [
