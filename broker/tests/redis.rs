@@ -131,6 +131,19 @@ async fn what_got_no_answer_can_be_repeated_and_is_published_once() {
 }
 
 #[tokio::test]
+async fn connections_that_only_we_believe_in_are_made_anew_although_commands_keep_coming() {
+    let redis = Standalone::start(Options::default()).await.unwrap();
+    let proxy = Proxy::start(redis.address()).await.unwrap();
+    let broker = connect(&proxy.url()).await;
+    broker.publish(&room("r"), message("first")).await.unwrap();
+    proxy.forsake();
+    let away = broker.publish(&room("r"), with_id("2", "x")).await;
+    assert!(matches!(away, Err(PublishError::Unavailable(_))), "{away:?}");
+    eventually(&broker, with_id("2", "x")).await;
+    assert_eq!(texts(&broker, &room("r"), None).await.1, ["first", "2"]);
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_under_a_publish_does_not_double_it() {
     let redis = Standalone::start(Options::default()).await.unwrap();
     let proxy = Proxy::start(redis.address()).await.unwrap();

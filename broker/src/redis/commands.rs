@@ -11,12 +11,13 @@ use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::config as fred_config;
 use fred::types::scripts::Script;
 use fred::types::{Builder, FromValue, RespVersion, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::View;
 use super::config::{Address, RedisConfig, Topology};
+use super::doubter::Doubter;
 use super::retry::{Repeat, backoff};
 use crate::Unavailable;
 
@@ -47,6 +48,8 @@ pub(super) struct Commands {
 struct State {
     answered: AtomicBool,
     reconnecting: AtomicBool,
+    /// A command was not answered in time: the connections have to prove that they are alive.
+    doubts: Notify,
     closed: CancellationToken,
 }
 
@@ -60,7 +63,7 @@ impl Commands {
         for client in commands.pool.clients() {
             let (tell, told) = oneshot::channel();
             first.push(told);
-            tokio::spawn(keep_connected(client.clone(), commands.state.clone(), tell));
+            tokio::spawn(keep_connected(client.clone(), Doubter::new(config), commands.state.clone(), tell));
         }
         let deadline = Instant::now() + FIRST_CONNECTION;
         for told in first {
@@ -140,6 +143,8 @@ impl Commands {
             };
             if error.details().starts_with("READONLY") {
                 self.leave_replica(client);
+            } else if matches!(error.kind(), ErrorKind::Timeout) {
+                self.state.doubts.notify_waiters();
             }
             attempt += 1;
             let wait = backoff(attempt, rand::random());
@@ -217,7 +222,12 @@ impl Commands {
 }
 
 /// Starts a client and starts it again whenever it gave up. Tells how the first start went.
-async fn keep_connected(client: Client, state: Arc<State>, tell: oneshot::Sender<Result<(), Error>>) {
+async fn keep_connected(
+    client: Client,
+    doubter: Doubter,
+    state: Arc<State>,
+    tell: oneshot::Sender<Result<(), Error>>,
+) {
     let mut tell = Some(tell);
     let mut told = |outcome| {
         if let Some(tell) = tell.take() {
@@ -227,16 +237,19 @@ async fn keep_connected(client: Client, state: Arc<State>, tell: oneshot::Sender
     };
     while !state.closed.is_cancelled() {
         match client.init().await {
-            Ok(running) => {
+            Ok(mut running) => {
                 told(Ok(()));
-                let abort = running.abort_handle();
-                tokio::select! {
-                    () = state.closed.cancelled() => {
-                        // Time for the goodbye, if there is one.
-                        tokio::time::sleep(BUDGET).await;
-                        abort.abort();
+                loop {
+                    tokio::select! {
+                        () = state.closed.cancelled() => {
+                            // Time for the goodbye, if there is one.
+                            tokio::time::sleep(BUDGET).await;
+                            running.abort();
+                            break;
+                        }
+                        _ = &mut running => break,
+                        () = state.doubts.notified() => doubter.examine(&client).await,
                     }
-                    _ = running => {}
                 }
             }
             Err(error) => told(Err(error)),
@@ -269,6 +282,7 @@ fn settings(config: &RedisConfig) -> Result<Builder, Unavailable> {
         // A command that was written may have taken effect. Whoever may repeat it says so by option.
         connection.max_command_attempts = 1;
         connection.max_redirections = 5;
+        // What a `Doubter` does not see: nobody asks for anything.
         connection.unresponsive.max_timeout = Some(Duration::from_secs(5));
         connection.unresponsive.interval = Duration::from_secs(1);
         connection.max_command_buffer_len = 10_000;

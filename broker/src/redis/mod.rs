@@ -5,6 +5,7 @@ mod assured;
 mod breaker;
 mod commands;
 mod config;
+mod doubter;
 mod kept;
 mod keys;
 mod leases;

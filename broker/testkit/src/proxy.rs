@@ -19,6 +19,8 @@ const BUFFER: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Proxy {
     state: watch::Sender<Network>,
+    /// How often the connections of the moment were forsaken.
+    forsaken: watch::Sender<u64>,
     connections: Arc<AtomicUsize>,
     acceptor: AbortHandle,
     lease: Lease,
@@ -40,10 +42,11 @@ impl Proxy {
         let lease = Lease::take()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, lease.port())).await?;
         let (state, network) = watch::channel(Network::Up);
+        let forsaken = watch::Sender::new(0);
         let connections = Arc::new(AtomicUsize::new(0));
-        let accepting = accept(listener, target, network, Arc::clone(&connections));
+        let accepting = accept(listener, target, network, forsaken.subscribe(), Arc::clone(&connections));
         let acceptor = tokio::spawn(accepting).abort_handle();
-        Ok(Self { state, connections, acceptor, lease })
+        Ok(Self { state, forsaken, connections, acceptor, lease })
     }
 
     /// Where clients connect.
@@ -82,6 +85,12 @@ impl Proxy {
         });
     }
 
+    /// Makes every connection of the moment one that only its client still believes in: the target saw it break, and nothing
+    /// comes through it any more, in either direction, until the client closes it. New ones are well.
+    pub fn forsake(&self) {
+        self.forsaken.send_modify(|times| *times += 1);
+    }
+
     /// Makes the network whole, after a cut or a stall.
     pub fn restore(&self) {
         self.state.send_replace(Network::Up);
@@ -99,6 +108,7 @@ async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     network: watch::Receiver<Network>,
+    forsaken: watch::Receiver<u64>,
     connections: Arc<AtomicUsize>,
 ) {
     let mut tasks = JoinSet::new();
@@ -107,10 +117,11 @@ async fn accept(
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
                 let open = Open::count(&connections);
-                let network = network.clone();
+                let (network, mut forsaken) = (network.clone(), forsaken.clone());
+                forsaken.mark_unchanged();
                 tasks.spawn(async move {
                     // A connection that fails looks to its peers like one that was reset; there is nobody to tell.
-                    let _ = pass(client, target, network).await;
+                    let _ = pass(client, target, network, forsaken).await;
                     drop(open);
                 });
             }
@@ -135,25 +146,38 @@ impl Drop for Open {
     }
 }
 
-async fn pass(mut client: TcpStream, target: SocketAddr, network: watch::Receiver<Network>) -> Result<()> {
+async fn pass(
+    mut client: TcpStream,
+    target: SocketAddr,
+    network: watch::Receiver<Network>,
+    mut forsaken: watch::Receiver<u64>,
+) -> Result<()> {
     // However the connection ends, unless both peers close it in peace, it ends by a reset.
     client.set_zero_linger()?;
     let mut cut = network.clone();
-    let through = async {
-        let mut server = TcpStream::connect(target).await?;
-        server.set_nodelay(true)?;
-        client.set_nodelay(true)?;
-        server.set_zero_linger()?;
-        let (from_client, to_client) = client.split();
-        let (from_server, to_server) = server.split();
-        let requests = copy(from_client, to_server, network.clone());
-        let replies = copy(from_server, to_client, network.clone());
-        tokio::try_join!(requests, replies).map(drop)
-    };
+    {
+        let through = async {
+            let mut server = TcpStream::connect(target).await?;
+            server.set_nodelay(true)?;
+            client.set_nodelay(true)?;
+            server.set_zero_linger()?;
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = server.split();
+            let requests = copy(from_client, to_server, network.clone());
+            let replies = copy(from_server, to_client, network.clone());
+            tokio::try_join!(requests, replies).map(drop)
+        };
+        tokio::select! {
+            biased;
+            _ = cut.wait_for(|state| *state == Network::Cut) => return Ok(()),
+            passed = through => return passed,
+            changed = forsaken.changed() => changed?,
+        }
+    }
+    let mut sink = tokio::io::sink();
     tokio::select! {
-        biased;
         _ = cut.wait_for(|state| *state == Network::Cut) => Ok(()),
-        passed = through => passed,
+        ended = tokio::io::copy(&mut client, &mut sink) => Ok(ended.map(drop)?),
     }
 }
 
