@@ -90,7 +90,8 @@ async fn publishes_that_come_together_wait_together() {
     let (primary, _replica) = pair().await;
     let broker = std::sync::Arc::new(connect(&primary.url()).await);
     primary.command(&["CONFIG", "RESETSTAT"]).await.unwrap();
-    let publishing = (0..500).map(|number: u32| {
+    // Few enough that all of them have their turn in time, on a busy machine too.
+    let publishing = (0..100).map(|number: u32| {
         let broker = broker.clone();
         let channel = room(&(number % 7).to_string());
         tokio::spawn(async move { broker.publish(&channel, replicated(&number.to_string())).await.unwrap() })
@@ -98,9 +99,9 @@ async fn publishes_that_come_together_wait_together() {
     for publishing in publishing.collect::<Vec<_>>() {
         publishing.await.unwrap();
     }
-    assert_eq!(calls(&primary, "xadd").await, 500);
+    assert_eq!(calls(&primary, "xadd").await, 100);
     let waits = calls(&primary, "wait").await;
-    assert!(waits < 250, "{waits} waits");
+    assert!(waits < 50, "{waits} waits");
 }
 
 #[tokio::test]

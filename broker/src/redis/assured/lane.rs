@@ -111,7 +111,8 @@ impl Worker {
             }
             let now = Instant::now();
             // Of those whose callers are gone, and those that nobody would see the end of, nothing is begun.
-            jobs.retain(|job| !job.answer.is_closed() && job.deadline > now);
+            let late = jobs.extract_if(.., |job| job.answer.is_closed() || job.deadline <= now);
+            late.for_each(|job| job.tell(Err(Miss::lost("its turn did not come in time"))));
             if let Some(first) = jobs.iter().map(|job| job.deadline).min() {
                 self.carry_out(jobs, first).await;
             }
