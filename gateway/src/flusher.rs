@@ -1,8 +1,8 @@
 //! Writes to the sockets of those that were given something.
 //!
-//! Not in the thread that hands out frames: a few tasks do it, each for its share of the connections, after the tasks that
-//! were ready before them have run. So frames that arrive together leave in one write, and the more there is to do, the
-//! more are joined.
+//! A few sockets are written to at once, by the thread that handed out the frames: to wake another costs more than that.
+//! For more of them a few tasks do it, each for its share of the connections, after the tasks that were ready before
+//! them have run. So frames that arrive together leave in one write, and the more there is to do, the more are joined.
 
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use crate::peer::Peer;
 
 /// After how many sockets a task lets others run.
 const TURN: usize = 256;
+
+/// How many sockets are written to without waking a task.
+const FEW: usize = 8;
 
 /// See the module's documentation.
 pub(crate) struct Flusher {
@@ -47,8 +50,12 @@ impl Flusher {
 
     /// Has everything written that was given so far.
     pub(crate) fn flush(&self) {
+        let waiting: usize = self.lanes.iter().map(|lane| lane.waiting.lock().len()).sum();
         for lane in &self.lanes {
-            if !lane.waiting.lock().is_empty() {
+            if waiting <= FEW {
+                let peers = std::mem::take(&mut *lane.waiting.lock());
+                peers.iter().for_each(|peer| peer.flush());
+            } else if !lane.waiting.lock().is_empty() {
                 lane.wake.notify_one();
             }
         }
