@@ -8,6 +8,7 @@
 
 pub mod chaos;
 mod control;
+mod device;
 mod directory;
 mod history;
 mod kept;
@@ -24,9 +25,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, Position, PresenceEntry, Room, Step, Tenant, UserId};
+use proto::{Channel, DeviceId, Position, PresenceEntry, Room, Step, Tenant, UserId};
 
 pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
+pub use device::{DEVICES_MAX, Reached};
 pub use directory::{Busiest, Directory, Earlier, Page, RoomCount};
 pub use history::{Continuity, Entry, History, HistoryQuery};
 pub use kept::KeptKey;
@@ -163,6 +165,13 @@ pub trait Broker: Directory + Send + Sync + 'static {
 
     /// Keeps it no more.
     async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable>;
+
+    /// Notes how far a device has got, for at most [`DEVICES_MAX`] devices of a user. Never backwards in a stream: whichever
+    /// session of a device says so, the furthest place counts.
+    async fn reach(&self, reached: &Reached) -> Result<(), Unavailable>;
+
+    /// How far a device has got in the channel of its user, if that is known.
+    async fn reached(&self, user: &Channel, device: &DeviceId) -> Result<Option<Position>, Unavailable>;
 
     /// How the broker is, from what it last saw; costs nothing.
     fn health(&self) -> Health;

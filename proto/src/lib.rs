@@ -30,7 +30,7 @@ pub use message::{
     About, Action, Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId,
     SessionInfo,
 };
-pub use name::{EventName, MessageId, NameError, NodeId, Room, SessionId, Tenant, UserId};
+pub use name::{DeviceId, EventName, MessageId, NameError, NodeId, Room, SessionId, Tenant, UserId};
 pub use options::{Access, ChannelOptions, ChannelRules, Durability};
 pub use pattern::{Pattern, PatternError};
 pub use position::{Epoch, Nonce, Position, PositionError, Step};

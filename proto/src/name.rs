@@ -149,6 +149,10 @@ name! {
     SessionId, 64, identifier
 }
 name! {
+    /// One of a user's devices, as its client or its token names it. At most 64 bytes.
+    DeviceId, 64, identifier
+}
+name! {
     /// A process of the cluster. At most 64 bytes.
     NodeId, 64, identifier
 }

@@ -5,6 +5,7 @@
 //! which gives them the order of the stream; sinks are called without any lock.
 
 mod answers;
+mod devices;
 mod directory;
 mod kept;
 mod mailbox;
@@ -20,14 +21,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{Channel, Durability, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{Channel, DeviceId, Durability, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
     Broker, Frame, Health, History, HistoryQuery, KeptKey, Letter, Members, MembershipChange,
-    MembershipError, Place, Presence, PresenceNews, Publish, PublishError, Published, Question, Replaced,
-    Sink, Unavailable,
+    MembershipError, Place, Presence, PresenceNews, Publish, PublishError, Published, Question, Reached,
+    Replaced, Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -325,6 +326,21 @@ impl Broker for MemoryBroker {
         self.check()?;
         self.store.kept().discard(key);
         Ok(())
+    }
+
+    async fn reach(&self, reached: &Reached) -> Result<(), Unavailable> {
+        self.store.with(&reached.user, |topic, now| {
+            self.check()?;
+            topic.reach(reached, now);
+            Ok(())
+        })
+    }
+
+    async fn reached(&self, user: &Channel, device: &DeviceId) -> Result<Option<Position>, Unavailable> {
+        self.store.with(user, |topic, _| {
+            self.check()?;
+            Ok(topic.devices.reached(device))
+        })
     }
 
     fn health(&self) -> Health {

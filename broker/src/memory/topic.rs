@@ -10,10 +10,11 @@ use bytes::Bytes;
 use proto::{Epoch, Nonce, Position, PresenceEntry, Step, UserId};
 use tokio::time::Instant;
 
+use super::devices::Devices;
 use super::mailbox::{Event, Mailbox, NodeKey};
 use crate::{
     Earlier, Entry, History, HistoryQuery, IdempotencyKey, Presence, PresenceNews, PublishError, Published,
-    Retention,
+    Reached, Retention,
 };
 
 /// How long beyond its entries a stream remembers its top without being asked for it. A client that is away for less and
@@ -52,6 +53,8 @@ pub(super) struct Topic {
     records: Records,
     listeners: Vec<Arc<Mailbox>>,
     present: HashMap<UserId, Vec<(NodeKey, PresenceEntry)>>,
+    /// Those of the user, in a user's own channel.
+    pub(super) devices: Devices,
     /// The number of users is to be told: their names were too many.
     count_due: bool,
     /// How much may wait in the outbox, where the backend is told when the channel is occupied, and when vacated.
@@ -62,9 +65,11 @@ impl Topic {
     /// Drops what has outlived its time.
     pub(super) fn expire(&mut self, now: Instant) {
         self.records.expire(now);
+        self.devices.expire(now);
         if let Some(stream) = &mut self.stream {
             stream.expire(now);
-            if stream.is_forgotten(now) && self.listeners.is_empty() {
+            let is_wanted = !self.listeners.is_empty() || !self.devices.is_empty();
+            if stream.is_forgotten(now) && !is_wanted {
                 self.stream = None;
             }
         }
@@ -76,6 +81,7 @@ impl Topic {
             && self.records.is_empty()
             && self.listeners.is_empty()
             && self.present.is_empty()
+            && self.devices.is_empty()
             && !self.count_due
     }
 
@@ -110,6 +116,12 @@ impl Topic {
 
     pub(super) fn top(&mut self, now: Instant) -> Position {
         self.stream(now).top
+    }
+
+    /// Notes how far a device has got.
+    pub(super) fn reach(&mut self, reached: &Reached, now: Instant) {
+        let top = self.stream.as_ref().map(|stream| stream.top);
+        self.devices.reach(reached, top, now);
     }
 
     fn stream(&mut self, now: Instant) -> &mut Stream {

@@ -126,6 +126,11 @@ impl Keys {
         self.of(user, ":p:") + circle
     }
 
+    /// A hash of `<epoch>:<offset>:<nonce>:<when (ms)>` by device of the user with this channel: how far each has got.
+    pub(super) fn devices(&self, user: &Channel) -> String {
+        self.of(user, ":d")
+    }
+
     /// A string that somebody keeps for a while.
     pub(super) fn kept(&self, key: &KeptKey) -> String {
         match key {
@@ -189,6 +194,7 @@ mod tests {
             keys.mark(&channel),
             keys.reported(&channel),
             keys.places(&channel, "/ws"),
+            keys.devices(&channel),
         ] {
             assert!(key.starts_with("sb:{t/r/lobby}:"), "{key}");
         }

@@ -5,6 +5,7 @@ mod assured;
 mod breaker;
 mod commands;
 mod config;
+mod devices;
 mod doubter;
 mod kept;
 mod keys;
@@ -26,18 +27,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{Channel, DeviceId, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, KeptKey, Members, MembershipChange,
-    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, RoomCount, Sink,
-    Unavailable,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, RoomCount,
+    Sink, Unavailable,
 };
 use answers::Answers;
 use assured::Assured;
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
+use devices::Devices;
 use kept::Kept;
 use keys::Keys;
 use leases::RENEWAL;
@@ -64,6 +66,7 @@ pub struct RedisBroker {
     answers: Answers,
     places: Places,
     kept: Kept,
+    devices: Devices,
     link: Link,
     closed: CancellationToken,
 }
@@ -88,6 +91,7 @@ impl RedisBroker {
         let answers = Answers::new(commands.clone(), keys.clone());
         let places = Places::new(commands.clone(), keys.clone(), verb);
         let kept = Kept::new(commands.clone(), keys.clone());
+        let devices = Devices::new(commands.clone(), keys.clone());
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
         let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
@@ -99,7 +103,19 @@ impl RedisBroker {
         }
         tokio::spawn(stay(present.clone(), closed.clone()));
         tokio::spawn(look_around(present.clone(), closed.clone()));
-        Ok(Self { commands, store, outboxes, present, memberships, answers, places, kept, link, closed })
+        Ok(Self {
+            commands,
+            store,
+            outboxes,
+            present,
+            memberships,
+            answers,
+            places,
+            kept,
+            devices,
+            link,
+            closed,
+        })
     }
 }
 
@@ -214,6 +230,14 @@ impl Broker for RedisBroker {
 
     async fn discard(&self, key: &KeptKey) -> Result<(), Unavailable> {
         self.kept.discard(key).await
+    }
+
+    async fn reach(&self, reached: &Reached) -> Result<(), Unavailable> {
+        self.devices.reach(reached).await
+    }
+
+    async fn reached(&self, user: &Channel, device: &DeviceId) -> Result<Option<Position>, Unavailable> {
+        self.devices.reached(user, device).await
     }
 
     fn health(&self) -> Health {

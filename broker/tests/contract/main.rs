@@ -8,6 +8,7 @@
 
 mod answers;
 mod control;
+mod devices;
 mod directory;
 mod history;
 mod ids;
@@ -122,6 +123,13 @@ macro_rules! contract {
             kept {
                 what_one_node_keeps_every_node_finds,
                 what_is_kept_lives_as_long_as_was_said_last,
+            }
+            devices {
+                what_one_node_notes_every_node_finds,
+                whoever_says_so_the_furthest_place_counts,
+                a_place_of_the_stream_that_is_counts_more_than_one_that_was,
+                of_too_many_the_one_is_forgotten_that_was_silent_for_longest,
+                it_is_remembered_as_long_as_was_said_and_the_epoch_with_it,
             }
             control {
                 every_subscribed_node_is_told_and_counted,

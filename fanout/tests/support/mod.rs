@@ -16,16 +16,16 @@ use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
     Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, IdempotencyKey, KeptKey, Members,
-    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, RoomCount, Sink,
-    Unavailable,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, RoomCount,
+    Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 use proto::{
-    Channel, ChannelOptions, ChannelRules, Durability, Epoch, Kind, NodeId, Nonce, Pattern, Position,
-    PresenceEntry, Room, Tenant, UserId,
+    Channel, ChannelOptions, ChannelRules, DeviceId, Durability, Epoch, Kind, NodeId, Nonce, Pattern,
+    Position, PresenceEntry, Room, Tenant, UserId,
 };
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
@@ -201,6 +201,14 @@ impl Broker for FakeBroker {
 
     async fn waive(&self, place: &Place) -> Result<(), Unavailable> {
         self.rest.waive(place).await
+    }
+
+    async fn reach(&self, reached: &Reached) -> Result<(), Unavailable> {
+        self.rest.reach(reached).await
+    }
+
+    async fn reached(&self, user: &Channel, device: &DeviceId) -> Result<Option<Position>, Unavailable> {
+        self.rest.reached(user, device).await
     }
 
     fn health(&self) -> Health {
