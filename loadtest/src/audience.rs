@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::checker::{Checker, Tally};
 use crate::connection::{Connection, Endpoint, SharedBuffer, prebuilt, source_of};
-use crate::native::{self, Kind};
+use crate::framing::Kind;
 use crate::payload::{Clock, Finder, Mark};
 
 /// Connections that are being opened at the same time.
@@ -154,6 +154,7 @@ impl Drop for Audience {
 
 impl Hall {
     async fn listen(self: Rc<Self>, index: usize, mut connection: Connection, buffer: SharedBuffer) {
+        let framing = connection.framing();
         loop {
             // One look at the clock serves all that came in one read.
             let mut now = None;
@@ -161,7 +162,7 @@ impl Hall {
                 if let Some(mark) = self.finder.borrow_mut().find(text) {
                     let now = *now.get_or_insert_with(|| self.clock.now());
                     self.take(index, mark, now);
-                } else if Kind::of(text) == Kind::Error {
+                } else if framing.kind_of(text) == Kind::Error {
                     bail!("{}", String::from_utf8_lossy(text));
                 }
                 Ok(())
@@ -206,7 +207,7 @@ async fn open_all(people: Vec<Person>) -> Result<Vec<(usize, Connection)>> {
                 let source = source_of(index, endpoint.address);
                 let mut connection = Connection::open(&endpoint, source, &token).await?;
                 if let Some(room) = room {
-                    connection.send(&prebuilt(&native::join(&room))).await?;
+                    connection.send(&prebuilt(&endpoint.framing.join(&room))).await?;
                     connection.expect(Kind::Joined).await?;
                 }
                 opened.push((index, connection));

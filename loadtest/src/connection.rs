@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::frame::{self, Opcode};
+use crate::framing::{Framing, Kind};
 use crate::handshake;
-use crate::native::Kind;
 
 /// Masks every frame. A key that no server can guess protects proxies, not
 /// servers; here a constant saves building each frame anew.
@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub host: String,
     /// The path, from its slash on.
     pub path: String,
+    /// What is spoken there over WebSocket.
+    pub framing: Framing,
 }
 
 impl FromStr for Endpoint {
@@ -44,7 +46,7 @@ impl FromStr for Endpoint {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let mut found = host.to_socket_addrs().with_context(|| format!("resolving {host}"))?;
         let address = found.next().with_context(|| format!("{host} has no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: format!("/{path}") })
+        Ok(Self { address, host: host.to_owned(), path: format!("/{path}"), framing: Framing::Native })
     }
 }
 
@@ -101,10 +103,11 @@ pub fn build(text: &[u8], out: &mut Vec<u8>) {
     frame::encode_masked(Opcode::Text, text, MASK, out);
 }
 
-/// A connection that has been upgraded and authenticated.
+/// A connection that has been upgraded.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    framing: Framing,
     /// Bytes that were read and not yet understood.
     partial: Vec<u8>,
     /// The code of the server's goodbye.
@@ -112,14 +115,29 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, upgrades with the token in the query, and waits until the
-    /// server has accepted it.
+    /// Connects, upgrades, authenticates, and waits until the server has
+    /// accepted the token.
     ///
     /// # Errors
     /// Any step is refused, or the server hangs up.
     pub async fn open(to: &Endpoint, from: Option<Ipv4Addr>, token: &str) -> Result<Self> {
+        let mut connection = Self::upgrade(to, from, token).await?;
+        if let Some(login) = to.framing.login(token) {
+            connection.send(&prebuilt(&login)).await?;
+        }
+        connection.expect(Kind::AuthSuccess).await?;
+        Ok(connection)
+    }
+
+    /// Connects and upgrades; the token goes along where the handshake has a
+    /// place for it.
+    ///
+    /// # Errors
+    /// The server refuses or hangs up.
+    pub async fn upgrade(to: &Endpoint, from: Option<Ipv4Addr>, token: &str) -> Result<Self> {
         let mut stream = dial(to.address, from).await?;
-        stream.write_all(handshake::request(&to.host, &to.path, token).as_bytes()).await?;
+        let target = to.framing.target(&to.path, token);
+        stream.write_all(handshake::request(&to.host, &target).as_bytes()).await?;
         let mut partial = Vec::with_capacity(1024);
         let head = loop {
             let read = stream.read_buf(&mut partial).await?;
@@ -129,9 +147,13 @@ impl Connection {
             }
         };
         partial.drain(..head);
-        let mut connection = Self { stream, partial, goodbye: None };
-        connection.expect(Kind::AuthSuccess).await?;
-        Ok(connection)
+        Ok(Self { stream, framing: to.framing, partial, goodbye: None })
+    }
+
+    /// What is spoken on it.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Writes prebuilt frames.
@@ -149,15 +171,18 @@ impl Connection {
     /// The server says `error`, or closes.
     pub async fn expect(&mut self, kind: Kind) -> Result<()> {
         loop {
-            while let Some(frame) = frame::decode(&self.partial)? {
-                let payload = frame.payload_of(&self.partial);
-                let said = (frame.opcode == Opcode::Text).then(|| Kind::of(payload));
-                match (frame.opcode, said) {
+            while let Some(message) = frame::decode_message(&self.partial)? {
+                let payload = message.payload_of(&mut self.partial);
+                let said = (message.opcode == Opcode::Text).then(|| self.framing.kind_of(payload));
+                match (message.opcode, said) {
                     (Opcode::Close, _) => bail!("the server closed: {}", reason(payload)),
                     (_, Some(Kind::Error)) => bail!("refused: {}", String::from_utf8_lossy(payload)),
                     _ => {}
                 }
-                self.partial.drain(..frame.size());
+                self.partial.drain(..message.size());
+                if said == Some(Kind::Ping) {
+                    self.send(&prebuilt(self.framing.pong())).await?;
+                }
                 if said == Some(kind) {
                     if self.partial.is_empty() {
                         self.partial = Vec::new(); // an idle connection keeps no buffer
@@ -187,7 +212,7 @@ impl Connection {
             };
             let mut read = ReadBuf::new(tail);
             // Frames that came together with the last reply wait in `partial`.
-            if frame::decode(&self.partial)?.is_none() {
+            if frame::decode_message(&self.partial)?.is_none() {
                 ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
                 if read.filled().is_empty() {
                     return Poll::Ready(Ok(false));
@@ -195,10 +220,13 @@ impl Connection {
             }
             let filled = kept + read.filled().len();
             head.copy_from_slice(&self.partial);
-            let mut bytes = buffer.get(..filled).unwrap_or_default();
-            while let Some(frame) = frame::decode(bytes)? {
-                let payload = frame.payload_of(bytes);
-                match frame.opcode {
+            let mut bytes = buffer.get_mut(..filled).unwrap_or_default();
+            while let Some(message) = frame::decode_message(bytes)? {
+                let payload = message.payload_of(bytes);
+                match message.opcode {
+                    Opcode::Text if self.is_ping(payload) => {
+                        let _ = self.stream.try_write(&prebuilt(self.framing.pong()));
+                    }
                     Opcode::Text => on_text(payload)?,
                     Opcode::Ping => {
                         let mut pong = Vec::new();
@@ -207,13 +235,13 @@ impl Connection {
                         // reads nothing, and fails for that.
                         let _ = self.stream.try_write(&pong);
                     }
-                    Opcode::Pong => {}
+                    Opcode::Pong | Opcode::Beginning | Opcode::Rest => {}
                     Opcode::Close => {
                         self.goodbye = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                         return Poll::Ready(Ok(false));
                     }
                 }
-                bytes = bytes.get(frame.size()..).unwrap_or_default();
+                bytes = bytes.get_mut(message.size()..).unwrap_or_default();
             }
             if !bytes.is_empty() || kept > 0 {
                 self.partial = bytes.to_vec();
@@ -221,6 +249,12 @@ impl Connection {
             Poll::Ready(Ok(true))
         })
         .await
+    }
+
+    /// Whether a text is the server's wish for a sign of life. Deliveries are
+    /// longer, and are not looked at.
+    fn is_ping(&self, text: &[u8]) -> bool {
+        text.len() < 64 && self.framing.kind_of(text) == Kind::Ping
     }
 
     /// The code with which the server closed, if it said one.

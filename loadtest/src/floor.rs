@@ -199,6 +199,7 @@ impl Floor {
                 Opcode::Text => self.obey(index, &text),
                 Opcode::Ping => self.reply(index, Opcode::Pong, &text),
                 Opcode::Pong => {}
+                Opcode::Beginning | Opcode::Rest => bail!("the client's messages come whole"),
                 Opcode::Close => {
                     self.reply(index, Opcode::Close, &text);
                     bail!("the peer says goodbye");

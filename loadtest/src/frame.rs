@@ -1,16 +1,21 @@
 //! WebSocket framing, just as much as a load client and its floor need.
 //!
 //! Frames are built once and written many times, and read in place from the
-//! caller's buffer. Fragmented messages are refused: neither side of a load
-//! run sends any.
+//! caller's buffer. Of fragmented messages (RFC 6455, 5.4) those of two
+//! fragments are known, since a server may keep apart what is the same for all
+//! receivers and what is not.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// The kinds of frame that either side acts on (RFC 6455, 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
     /// A whole text message.
     Text,
+    /// The first of a text message's two fragments.
+    Beginning,
+    /// The second one.
+    Rest,
     /// The end of the conversation.
     Close,
     /// A probe that wants a pong.
@@ -20,10 +25,12 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// The first byte of an unfragmented frame of this kind.
+    /// The first byte of a frame of this kind.
     fn first_byte(self) -> u8 {
         match self {
             Self::Text => 0x81,
+            Self::Beginning => 0x01,
+            Self::Rest => 0x80,
             Self::Close => 0x88,
             Self::Ping => 0x89,
             Self::Pong => 0x8a,
@@ -33,6 +40,8 @@ impl Opcode {
     fn from_first_byte(byte: u8) -> Result<Self> {
         Ok(match byte {
             0x81 => Self::Text,
+            0x01 => Self::Beginning,
+            0x80 => Self::Rest,
             0x88 => Self::Close,
             0x89 => Self::Ping,
             0x8a => Self::Pong,
@@ -72,7 +81,7 @@ impl Frame {
 /// needed (RFC 6455, 5.2).
 ///
 /// # Errors
-/// A fragmented, binary or reserved frame.
+/// A binary or reserved frame.
 pub fn decode(bytes: &[u8]) -> Result<Option<Frame>> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
@@ -97,6 +106,61 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame>> {
     }
     let frame = Frame { opcode, header, payload, mask };
     Ok((bytes.len() >= frame.size()).then_some(frame))
+}
+
+/// A whole message: a frame, or the two fragments of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// Its kind; a text is [`Opcode::Text`] however it came.
+    pub opcode: Opcode,
+    first: Frame,
+    rest: Option<Frame>,
+}
+
+impl Message {
+    /// All its frames together, bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.first.size().saturating_add(self.rest.map_or(0, |rest| rest.size()))
+    }
+
+    /// The payload within `bytes`, which begins with this message. Fragments
+    /// are moved together for that.
+    pub fn payload_of<'a>(&self, bytes: &'a mut [u8]) -> &'a [u8] {
+        let Self { first, rest, .. } = self;
+        let mut end = first.size();
+        if let Some(rest) = rest {
+            let from = end.saturating_add(rest.header);
+            let to = end.saturating_add(rest.size());
+            if to <= bytes.len() {
+                bytes.copy_within(from..to, end);
+                end += rest.payload;
+            }
+        }
+        bytes.get(first.header..end).unwrap_or_default()
+    }
+}
+
+/// Reads the message that `bytes` begins with; `None` means that more bytes are
+/// needed.
+///
+/// # Errors
+/// What is wrong with a frame, or fragments that do not belong together.
+pub fn decode_message(bytes: &[u8]) -> Result<Option<Message>> {
+    let Some(first) = decode(bytes)? else {
+        return Ok(None);
+    };
+    match first.opcode {
+        Opcode::Beginning => {
+            let Some(rest) = decode(bytes.get(first.size()..).unwrap_or_default())? else {
+                return Ok(None);
+            };
+            ensure!(rest.opcode == Opcode::Rest, "a text of other than two fragments");
+            Ok(Some(Message { opcode: Opcode::Text, first, rest: Some(rest) }))
+        }
+        Opcode::Rest => bail!("the rest of a text that did not begin"),
+        opcode => Ok(Some(Message { opcode, first, rest: None })),
+    }
 }
 
 /// Appends a server's frame, which carries no mask.
@@ -169,9 +233,32 @@ mod tests {
     }
 
     #[test]
-    fn fragments_and_binary_are_refused() {
-        for first in [0x01, 0x00, 0x80, 0x82, 0xc1] {
+    fn binary_and_middle_fragments_are_refused() {
+        for first in [0x00, 0x82, 0xc1] {
             assert!(decode(&[first, 0]).is_err());
         }
+    }
+
+    #[test]
+    fn two_fragments_are_one_text() {
+        let mut wire = Vec::new();
+        encode_unmasked(Opcode::Beginning, &[b'a'; 200], &mut wire);
+        encode_unmasked(Opcode::Rest, b"bcd", &mut wire);
+        for cut in 0..wire.len() {
+            assert_eq!(decode_message(&wire[..cut]).unwrap(), None, "cut at {cut}");
+        }
+        let size = wire.len();
+        wire.push(7); // of the next message
+        let message = decode_message(&wire).unwrap().unwrap();
+        assert_eq!((message.opcode, message.size()), (Opcode::Text, size));
+        let text = message.payload_of(&mut wire).to_vec();
+        assert_eq!(text, [&[b'a'; 200][..], b"bcd"].concat());
+        assert_eq!(wire.last(), Some(&7));
+    }
+
+    #[test]
+    fn fragments_that_do_not_belong_together_are_refused() {
+        assert!(decode_message(&[0x80, 0]).is_err());
+        assert!(decode_message(&[0x01, 0, 0x81, 0]).is_err());
     }
 }

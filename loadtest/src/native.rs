@@ -1,43 +1,26 @@
 //! The few messages of the native protocol that a load run speaks.
 
+use crate::framing::Kind;
+
 /// The event that every message of a load run has.
 pub const EVENT: &str = "load";
 
-/// What a server's message is, read from its `type` alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The connection stands.
-    Welcome,
-    /// The token was accepted.
-    AuthSuccess,
-    /// A room was joined.
-    Joined,
-    /// A room was left.
-    Left,
-    /// A publication was taken.
-    Published,
-    /// A publication is delivered.
-    Message,
-    /// Something was refused.
-    Error,
-    /// Anything else.
-    Other,
-}
+/// A sign of life.
+pub const PING: &str = r#"{"type":"ping"}"#;
 
-impl Kind {
-    /// The kind of a message, given its JSON.
-    #[must_use]
-    pub fn of(payload: &[u8]) -> Self {
-        match text_after(payload, b"\"type\":\"") {
-            Some(b"welcome") => Self::Welcome,
-            Some(b"auth_success") => Self::AuthSuccess,
-            Some(b"joined") => Self::Joined,
-            Some(b"left") => Self::Left,
-            Some(b"published") => Self::Published,
-            Some(b"message") => Self::Message,
-            Some(b"error") => Self::Error,
-            _ => Self::Other,
-        }
+/// The kind of a message, given its JSON; read from its `type` alone.
+#[must_use]
+pub fn kind_of(payload: &[u8]) -> Kind {
+    match text_after(payload, b"\"type\":\"") {
+        Some(b"welcome") => Kind::Welcome,
+        Some(b"auth_success") => Kind::AuthSuccess,
+        Some(b"joined") => Kind::Joined,
+        Some(b"left") => Kind::Left,
+        Some(b"published") => Kind::Published,
+        Some(b"message") => Kind::Message,
+        Some(b"error") => Kind::Error,
+        Some(b"ping") => Kind::Ping,
+        _ => Kind::Other,
     }
 }
 
@@ -99,10 +82,10 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart() {
-        assert_eq!(Kind::of(br#"{"type":"joined","room":"r"}"#), Kind::Joined);
-        assert_eq!(Kind::of(br#"{"id":1,"type":"error"}"#), Kind::Error);
-        assert_eq!(Kind::of(br#"{"type":"later"}"#), Kind::Other);
-        assert_eq!(Kind::of(b"[]"), Kind::Other);
+        assert_eq!(kind_of(br#"{"type":"joined","room":"r"}"#), Kind::Joined);
+        assert_eq!(kind_of(br#"{"id":1,"type":"error"}"#), Kind::Error);
+        assert_eq!(kind_of(br#"{"type":"later"}"#), Kind::Other);
+        assert_eq!(kind_of(b"[]"), Kind::Other);
     }
 
     #[test]

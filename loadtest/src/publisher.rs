@@ -8,15 +8,16 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::connection::{Connection, Endpoint, SharedBuffer, build};
+use crate::framing::Kind;
 use crate::http;
-use crate::native::{self, Kind};
+use crate::native;
 use crate::payload::{self, Mark};
 
 /// The way a message goes into the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
-    /// `publish` on a WebSocket connection.
+    /// `publish` on a WebSocket connection, by the native protocol.
     Ws,
     /// `POST /v1/publish`.
     Http,
@@ -35,7 +36,7 @@ pub enum To {
 pub enum Publisher {
     /// Over WebSocket: what is published together leaves in one write.
     Ws {
-        /// The connection, which joined nothing.
+        /// The connection, which joined nothing and speaks the native protocol.
         connection: Box<Connection>,
         /// The process's read buffer, for the replies.
         buffer: SharedBuffer,
@@ -107,7 +108,7 @@ impl Publisher {
         let Self::Ws { connection, buffer } = self else {
             return Ok(()); // HTTP has its answer already
         };
-        let refused = |text: &[u8]| match Kind::of(text) {
+        let refused = |text: &[u8]| match native::kind_of(text) {
             Kind::Error => bail!("a publish was refused: {}", String::from_utf8_lossy(text)),
             _ => Ok(()),
         };

@@ -17,11 +17,12 @@ pub struct Report {
     #[serde(flatten)]
     scenario: Scenario,
     server: ServerOptions,
-    /// The floors, and the server last.
+    /// The floors, and the server last; several times if it speaks several
+    /// framings.
     subjects: Vec<Subject>,
 }
 
-/// One floor or the server, over all rounds.
+/// One floor or server, over all rounds.
 #[derive(Debug, Serialize)]
 pub struct Subject {
     name: &'static str,
@@ -30,9 +31,11 @@ pub struct Subject {
     figures: Figures,
     /// The same for each process, where there are several.
     processes: BTreeMap<String, Figures>,
-    /// The figures as multiples of each floor's, by the floor's name.
+    /// The figures as multiples of those of each floor and of the first
+    /// server, by their names.
     ratios: BTreeMap<&'static str, Figures>,
-    /// The figures of each process as multiples of each floor's.
+    /// The same for each process; of a server with processes of its own, as
+    /// multiples of its process of that name.
     process_ratios: BTreeMap<String, BTreeMap<&'static str, Figures>>,
     tally: Tally,
     rounds: Vec<Measurement>,
@@ -75,29 +78,32 @@ fn over_rounds<'a>(rounds: impl Iterator<Item = &'a Figures>) -> Figures {
     values.into_iter().filter_map(|(figure, values)| Some((figure, figure.over_rounds(values)?))).collect()
 }
 
-/// Each figure that both have as a multiple of the floor's.
-fn over_floor(figures: &Figures, floor: &Figures) -> Figures {
+/// Each figure that both have as a multiple of the measure's.
+fn over_measure(figures: &Figures, measure: &Figures) -> Figures {
     let ratio = |(figure, value): (&Figure, &f64)| {
-        let floor = floor.get(figure).filter(|floor| **floor > 0.0)?;
-        Some((*figure, value / floor))
+        let measure = measure.get(figure).filter(|measure| **measure > 0.0)?;
+        Some((*figure, value / measure))
     };
     figures.iter().filter_map(ratio).collect()
 }
 
 impl Report {
-    /// Puts each subject that is no floor in relation to those that are.
+    /// Puts each server in relation to the floors, and to the first server.
     #[must_use]
     pub fn new(scenario: &Scenario, server: &ServerOptions, mut subjects: Vec<Subject>) -> Self {
-        let floors: Vec<_> = subjects.iter().filter(|subject| subject.is_floor).collect();
-        let floors: Vec<_> = floors.iter().map(|floor| (floor.name, floor.figures.clone())).collect();
-        let relate = |figures: &Figures| {
-            floors.iter().map(|(name, floor)| (*name, over_floor(figures, floor))).collect()
-        };
+        let floors = subjects.iter().filter(|subject| subject.is_floor);
+        let first_server = subjects.iter().find(|subject| !subject.is_floor);
+        let measure = |of: &Subject| (of.name, of.figures.clone(), of.processes.clone());
+        let measures: Vec<_> = floors.chain(first_server).map(measure).collect();
         for subject in subjects.iter_mut().filter(|subject| !subject.is_floor) {
-            subject.ratios = relate(&subject.figures);
-            let processes = subject.processes.iter();
-            subject.process_ratios =
-                processes.map(|(name, figures)| (name.clone(), relate(figures))).collect();
+            for (name, measure, of_processes) in measures.iter().filter(|(name, ..)| *name != subject.name) {
+                subject.ratios.insert(*name, over_measure(&subject.figures, measure));
+                for (process, figures) in &subject.processes {
+                    let measure = of_processes.get(process).unwrap_or(measure);
+                    let ratios = subject.process_ratios.entry(process.clone()).or_default();
+                    ratios.insert(*name, over_measure(figures, measure));
+                }
+            }
         }
         Self { scenario: scenario.clone(), server: server.clone(), subjects }
     }
@@ -127,13 +133,13 @@ impl fmt::Display for Report {
         };
         for subject in &self.subjects {
             row(subject.name.to_owned(), &subject.figures, number);
-            for (floor, ratios) in &subject.ratios {
-                row(format!("  ÷ {floor}"), ratios, multiple);
+            for (measure, ratios) in &subject.ratios {
+                row(format!("  ÷ {measure}"), ratios, multiple);
             }
             for (process, figures) in &subject.processes {
                 row(format!("  {process}"), figures, number);
-                for (floor, ratios) in subject.process_ratios.get(process).into_iter().flatten() {
-                    row(format!("    ÷ {floor}"), ratios, multiple);
+                for (measure, ratios) in subject.process_ratios.get(process).into_iter().flatten() {
+                    row(format!("    ÷ {measure}"), ratios, multiple);
                 }
             }
         }
@@ -204,6 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn a_second_server_is_a_multiple_of_the_first_one_process_by_process() {
+        let first = vec![round(8.0, &[("gateway", 6.0), ("redis-server", 2.0)])];
+        let second = vec![round(10.0, &[("gateway", 9.0), ("redis-server", 1.0)])];
+        let report =
+            report(vec![Subject::new("native", false, first), Subject::new("socketio", false, second)]);
+        let json = serde_json::to_value(&report).unwrap();
+        let cpu = "cpu_seconds_per_million";
+        assert_eq!(json["subjects"][0]["ratios"], serde_json::json!({}));
+        assert_eq!(json["subjects"][1]["ratios"]["native"][cpu], 1.25);
+        assert_eq!(json["subjects"][1]["process_ratios"]["gateway"]["native"][cpu], 1.5);
+    }
+
+    #[test]
     fn a_lost_message_of_any_round_is_no_clean_report() {
         let lossy = Measurement { tally: Tally { lost: 1, ..Tally::default() }, ..round(1.0, &[]) };
         let rounds = vec![round(1.0, &[]), lossy, round(1.0, &[])];
@@ -215,6 +234,6 @@ mod tests {
     #[test]
     fn a_floor_of_nothing_makes_no_ratio() {
         let idle = round(0.0, &[]);
-        assert!(over_floor(&round(1.0, &[]).figures, &idle.figures).is_empty());
+        assert!(over_measure(&round(1.0, &[]).figures, &idle.figures).is_empty());
     }
 }

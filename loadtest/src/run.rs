@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::floor::Writes;
+use crate::framing::Framing;
 use crate::measurement::{Figure, Measurement};
 use crate::report::{Report, Subject};
 use crate::scenario::Scenario;
@@ -28,23 +29,24 @@ pub async fn run(
     rounds: usize,
     loadtest: &Path,
 ) -> Result<Report> {
-    let mut subjects: Vec<_> = scenario.floors().iter().map(|writes| Some(*writes)).collect();
+    let mut subjects: Vec<_> = scenario.floors().iter().map(|writes| Who::Floor(*writes)).collect();
     if server.is_named() {
-        subjects.push(None);
+        subjects.extend(server.framing.iter().map(|framing| Who::Server(*framing)));
     }
+    let several = server.framing.len() > 1;
     let progress = bar(rounds * subjects.len())?;
     let mut measured: Vec<Vec<Measurement>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
         for (subject, measured) in subjects.iter().zip(&mut measured) {
-            progress.set_message(format!("round {round} of {rounds}: {}", name(*subject)));
+            progress.set_message(format!("round {round} of {rounds}: {}", subject.name(several)));
             let target = match subject {
-                Some(writes) => Target::floor(loadtest, *writes, server.server_cpus.as_deref())?,
-                None => server.target(server.via).await?,
+                Who::Floor(writes) => Target::floor(loadtest, *writes, server.server_cpus.as_deref())?,
+                Who::Server(framing) => server.target(*framing).await?,
             };
             let mut found = scenario
                 .measure(&target)
                 .await
-                .with_context(|| format!("round {round}, {}", name(*subject)))?;
+                .with_context(|| format!("round {round}, {}", subject.name(several)))?;
             if let Some(start) = target.start {
                 found.set(Figure::StartMilliseconds, start.as_secs_f64() * 1e3);
             }
@@ -54,15 +56,28 @@ pub async fn run(
     }
     progress.finish_and_clear();
     let subjects = subjects.iter().zip(measured);
-    let subjects = subjects.map(|(subject, rounds)| Subject::new(name(*subject), subject.is_some(), rounds));
+    let subjects = subjects.map(|(subject, rounds)| {
+        Subject::new(subject.name(several), matches!(subject, Who::Floor(_)), rounds)
+    });
     Ok(Report::new(scenario, server, subjects.collect()))
 }
 
-fn name(subject: Option<Writes>) -> &'static str {
-    match subject {
-        Some(Writes::Each) => "floor",
-        Some(Writes::Joined) => "joining floor",
-        None => "server",
+/// What takes its turn in each round.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Floor(Writes),
+    Server(Framing),
+}
+
+impl Who {
+    /// Its name in the report, among servers of `several` framings or not.
+    fn name(self, several: bool) -> &'static str {
+        match self {
+            Self::Floor(Writes::Each) => "floor",
+            Self::Floor(Writes::Joined) => "joining floor",
+            Self::Server(framing) if several => framing.name(),
+            Self::Server(_) => "server",
+        }
     }
 }
 

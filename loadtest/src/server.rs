@@ -1,7 +1,7 @@
 //! The server under test: attached to, or started for the run.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{Connection, Endpoint, SharedBuffer, dial};
+use crate::framing::Framing;
 use crate::payload::Mark;
 use crate::process::{self, Guarded};
 use crate::publisher::{Publisher, To, Via};
+use crate::socketio;
 use crate::target::{Target, Watched};
 use crate::token::Mint;
 
@@ -45,13 +48,19 @@ pub struct ServerOptions {
     /// connections in turn. JWT_SECRET must be the server's.
     #[arg(long, global = true)]
     pub url: Vec<String>,
-    /// Where the attached server takes publications over HTTP.
+    /// Where the attached server takes publications.
     #[arg(long, value_name = "URL", global = true)]
     pub publish_url: Option<String>,
     /// A process of the attached server: its time and memory are measured.
     #[arg(long, global = true)]
     pub pid: Vec<u32>,
-    /// How messages go in. Over WebSocket the rooms must allow everyone to publish.
+    /// What clients speak; of several, separated by commas, each has its turn,
+    /// and the first one is what the others are compared with. A server that
+    /// is attached to speaks one of them, at its `--url`.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "native", global = true)]
+    pub framing: Vec<Framing>,
+    /// How messages go in. Over WebSocket the rooms must allow everyone to publish,
+    /// and the native protocol is spoken.
     #[arg(long, value_enum, default_value = "http", global = true)]
     pub via: Via,
     /// The tenant that the tokens name; without it they name none.
@@ -69,46 +78,59 @@ impl ServerOptions {
         self.server.is_some() || self.cluster.is_some() || !self.url.is_empty()
     }
 
-    /// Attaches to the server, or starts it and waits until it is of use.
+    /// Attaches to the server, or starts it and waits until it is of use, for
+    /// clients that speak this.
     ///
     /// # Errors
     /// It is not there, does not start, or refuses the token.
-    pub async fn target(&self, via: Via) -> Result<Target> {
-        let target = if let Some(program) = &self.server {
-            self.start_standalone(program, via).await?
+    pub async fn target(&self, framing: Framing) -> Result<Target> {
+        let mut target = if let Some(program) = &self.server {
+            self.start_standalone(program).await?
         } else if let Some(directory) = &self.cluster {
-            self.start_cluster(directory, via).await?
+            self.start_cluster(directory).await?
         } else {
-            self.attach(via)?
+            self.attach()?
         };
+        for socket in &mut target.sockets {
+            socket.framing = framing;
+            if !target.started.is_empty() && framing == Framing::SocketIo {
+                socketio::PATH.clone_into(&mut socket.path);
+            }
+        }
         wait_until_ready(&target).await?;
         Ok(target)
     }
 
-    fn attach(&self, via: Via) -> Result<Target> {
+    fn attach(&self) -> Result<Target> {
+        ensure!(self.framing.len() == 1, "a server that runs already is spoken to by one --framing");
+        let via = self.via;
         let secret = std::env::var(SECRET).with_context(|| format!("{SECRET}: the server's secret"))?;
         let sockets: Vec<Endpoint> = self.url.iter().map(|url| url.parse()).collect::<Result<_>>()?;
         let first = sockets.first().context("no server to attach to")?;
         let publish = match (&self.publish_url, via) {
-            (Some(url), Via::Http) => url.parse()?,
+            (Some(url), _) => url.parse()?,
             (None, Via::Http) => Endpoint { path: "/v1/publish".to_owned(), ..first.clone() },
-            (_, Via::Ws) => first.clone(),
+            (None, Via::Ws) if self.framing.contains(&Framing::SocketIo) => {
+                bail!("--via ws needs the native endpoint as --publish-url");
+            }
+            (None, Via::Ws) => first.clone(),
         };
         let processes = self.pid.iter().map(|pid| Watched::running(*pid)).collect::<Result<_>>()?;
         let mint = Mint::new(&secret, self.tenant.clone());
         Ok(Target { sockets, via, publish, mint, processes, start: None, started: Vec::new() })
     }
 
-    async fn start_standalone(&self, program: &Path, via: Via) -> Result<Target> {
+    async fn start_standalone(&self, program: &Path) -> Result<Target> {
         let secret = new_secret()?;
         let address = free_address()?;
         let mut arguments = vec!["--listen".to_owned(), address.to_string()];
-        arguments.extend_from_slice(&self.server_arg);
+        let configuration = self.configure(&mut arguments)?;
         let server = self.start(program, &arguments, &secret, address).await?;
-        self.started(via, &secret, address, address, vec![server])
+        drop(configuration);
+        self.started(&secret, address, address, vec![server])
     }
 
-    async fn start_cluster(&self, directory: &Path, via: Via) -> Result<Target> {
+    async fn start_cluster(&self, directory: &Path) -> Result<Target> {
         let secret = new_secret()?;
         let address = free_address()?;
         let port = address.port().to_string();
@@ -125,9 +147,23 @@ impl ServerOptions {
         let fanout =
             self.start(&directory.join("fanout"), &with_redis(fanout_at), &secret, fanout_at).await?;
         let mut arguments = with_redis(gateway_at);
-        arguments.extend_from_slice(&self.server_arg);
+        let configuration = self.configure(&mut arguments)?;
         let gateway = self.start(&directory.join("gateway"), &arguments, &secret, gateway_at).await?;
-        self.started(via, &secret, gateway_at, fanout_at, vec![gateway, fanout, redis])
+        drop(configuration);
+        self.started(&secret, gateway_at, fanout_at, vec![gateway, fanout, redis])
+    }
+
+    /// Adds the arguments for whoever serves the clients. The file among them
+    /// is read when the server starts.
+    fn configure(&self, arguments: &mut Vec<String>) -> Result<Option<NamedTempFile>> {
+        let mut configuration = None;
+        if self.framing.contains(&Framing::SocketIo) {
+            let file = configuration.insert(NamedTempFile::with_suffix(".toml")?);
+            file.write_all(socketio::CONFIGURATION.as_bytes())?;
+            arguments.extend(["--config".to_owned(), file.path().display().to_string()]);
+        }
+        arguments.extend_from_slice(&self.server_arg);
+        Ok(configuration)
     }
 
     async fn start(
@@ -157,21 +193,20 @@ impl ServerOptions {
     /// A target of started processes, the one that clients connect to first.
     fn started(
         &self,
-        via: Via,
         secret: &str,
         sockets: SocketAddr,
         http: SocketAddr,
         running: Vec<Running>,
     ) -> Result<Target> {
         let socket: Endpoint = format!("ws://{sockets}/ws").parse()?;
-        let publish = match via {
+        let publish = match self.via {
             Via::Ws => socket.clone(),
             Via::Http => format!("http://{http}/v1/publish").parse()?,
         };
         let watched = |one: &Running| Watched { name: one.name.clone(), pid: one.child.pid() };
         Ok(Target {
             sockets: vec![socket],
-            via,
+            via: self.via,
             publish,
             mint: Mint::new(secret, self.tenant.clone()),
             processes: running.iter().map(watched).collect(),

@@ -10,6 +10,7 @@ use clap::ValueEnum as _;
 
 use crate::connection::Endpoint;
 use crate::floor::Writes;
+use crate::framing::Framing;
 use crate::process::{self, Guarded};
 use crate::publisher::Via;
 use crate::token::Mint;
@@ -43,6 +44,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// What clients speak.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.sockets.first().map_or_else(Framing::default, |socket| socket.framing)
+    }
+
     /// Starts a floor as a process of `loadtest`, kept on `processors` if any
     /// are named.
     ///

@@ -103,6 +103,21 @@ async fn a_running_server_is_measured_beside_its_floors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_spoken_to_over_socketio() {
+    let fake = Fake::start(None).await;
+    let url = format!("ws://{}/socket.io/", fake.address);
+    let reports = tokio::task::spawn_blocking(move || {
+        let attach = ["--url", &url, "--framing", "socketio"];
+        [IDLE, FANOUT_EIGHT, USERS, CHURN].map(|scenario| report(scenario, &attach))
+    });
+    for report in reports.await.unwrap() {
+        let server = report["subjects"].as_array().unwrap().last().unwrap();
+        assert_eq!(server["tally"]["lost"], 0);
+        assert_eq!(report["server"]["framing"], serde_json::json!(["socketio"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_loses_messages_fails_the_run() {
     let fake = Fake::start(Some(10)).await;
     let url = format!("ws://{}/ws", fake.address);

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::{above_zero, at_least_one};
 use crate::connection::{Connection, Endpoint, prebuilt};
+use crate::framing::Kind;
 use crate::measurement::{Figure, Measurement, Readings};
-use crate::native::{self, Kind};
 use crate::target::Target;
 
 /// How long one visit may take.
@@ -39,14 +39,15 @@ pub struct Churn {
 
 impl Churn {
     pub(super) async fn measure(&self, target: &Target) -> Result<Measurement> {
+        let framing = target.framing();
         let mut visitors = Vec::with_capacity(self.users);
         for user in 0..self.users {
             let room = format!("churn-{}", user % self.rooms);
             let token = target.mint.token(&format!("u{user}"))?;
             visitors.push(Visitor {
                 token,
-                join: prebuilt(&native::join(&room)),
-                leave: prebuilt(&native::leave(&room)),
+                join: prebuilt(&framing.join(&room)),
+                leave: prebuilt(&framing.leave(&room)),
             });
         }
         let crowd = Rc::new(Crowd {

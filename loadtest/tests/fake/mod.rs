@@ -1,6 +1,8 @@
-//! A tiny server of the native protocol: tokens are verified, rooms and users
-//! get what is posted for them, and every so often a delivery is lost if so
-//! wished.
+//! A tiny server of the native protocol and of Socket.IO: tokens are verified,
+//! rooms and users get what is posted for them, and every so often a delivery
+//! is lost if so wished.
+
+mod socketio;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -47,21 +49,30 @@ impl Drop for Fake {
 
 #[derive(Default)]
 struct Hub {
-    channels: HashMap<String, Vec<UnboundedSender<Vec<u8>>>>,
+    channels: HashMap<String, Vec<Member>>,
     delivered: u64,
     loses: Option<u64>,
 }
 
+struct Member {
+    sender: UnboundedSender<Vec<u8>>,
+    /// How it is told of a publication with this data.
+    framed: fn(&str, &Value) -> Vec<u8>,
+}
+
 impl Hub {
     fn publish(&mut self, channel: &str, data: &Value) {
-        let message = json!({"type": "message", "channel": channel, "event": "load", "data": data});
         for member in self.channels.entry(channel.to_owned()).or_default() {
             self.delivered += 1;
             if self.loses.is_none_or(|nth| !self.delivered.is_multiple_of(nth)) {
-                let _ = member.send(text(&message));
+                let _ = member.sender.send((member.framed)(channel, data));
             }
         }
     }
+}
+
+fn message(channel: &str, data: &Value) -> Vec<u8> {
+    text(&json!({"type": "message", "channel": channel, "event": "load", "data": data}))
 }
 
 fn text(message: &Value) -> Vec<u8> {
@@ -87,6 +98,9 @@ async fn serve(mut stream: TcpStream, hub: Arc<Mutex<Hub>>) {
                 return;
             };
             return converse(stream, read, &user, &hub).await;
+        }
+        if head.starts_with("GET /socket.io/?EIO=4&transport=websocket ") {
+            return socketio::converse(stream, read, &hub).await;
         }
         let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         let length: usize = line("Content-Length: ").unwrap().parse().unwrap();
@@ -124,7 +138,7 @@ async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mu
     let _ = sender.send(ACCEPTED.as_bytes().to_vec());
     let _ = sender.send(text(&json!({"type": "welcome"})));
     let _ = sender.send(text(&json!({"type": "auth_success"})));
-    join(hub, format!("user:{user}"), &sender);
+    join(hub, format!("user:{user}"), &sender, message);
     loop {
         while let Some(found) = frame::decode(&read).unwrap() {
             let mut said = Vec::new();
@@ -137,13 +151,13 @@ async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mu
             let room = format!("room:{}", said["room"].as_str().unwrap());
             let reply = match said["type"].as_str().unwrap() {
                 "join" => {
-                    join(hub, room, &sender);
+                    join(hub, room, &sender, message);
                     json!({"type": "joined"})
                 }
                 "leave" => {
                     let mut hub = hub.lock();
                     let members = hub.channels.get_mut(&room).unwrap();
-                    members.retain(|member| !member.same_channel(&sender));
+                    members.retain(|member| !member.sender.same_channel(&sender));
                     json!({"type": "left"})
                 }
                 "publish" => {
@@ -169,6 +183,12 @@ async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mu
     }
 }
 
-fn join(hub: &Mutex<Hub>, channel: String, sender: &UnboundedSender<Vec<u8>>) {
-    hub.lock().channels.entry(channel).or_default().push(sender.clone());
+fn join(
+    hub: &Mutex<Hub>,
+    channel: String,
+    sender: &UnboundedSender<Vec<u8>>,
+    framed: fn(&str, &Value) -> Vec<u8>,
+) {
+    let member = Member { sender: sender.clone(), framed };
+    hub.lock().channels.entry(channel).or_default().push(member);
 }
