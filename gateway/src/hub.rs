@@ -22,7 +22,7 @@ use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, Step, Use
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::endpoint::{Endpoint, EndpointId, PerEndpoint};
+use crate::endpoint::{Endpoint, PerEndpoint};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
@@ -266,13 +266,15 @@ impl Hub {
         self.metrics.observe_latency(publication.timestamp);
         let name = channel.public_name();
         let position = step.map(|step| step.position);
-        let (mut frames, mut audiences) = (Frames::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
+        let (mut frames, mut audiences) =
+            (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
         let message = Outgoing::Message { channel: &name, position, publication: &publication };
         self.feed_all(subscribers, |subscriber| {
             let peer = &subscriber.peer;
             let audience = audiences.of(peer.endpoint, |endpoint| endpoint.framing.audience(&publication));
             let is_for = audience.is_some_and(|audience| peer.is_for(audience, &publication));
-            let frame = frames.of(peer.endpoint, &message).filter(|_| is_for);
+            let frame = frames.of(peer.endpoint, |endpoint| endpoint.frame(&message, None)).flatten();
+            let frame = frame.filter(|_| is_for);
             match step {
                 None => {
                     if let Some(frame) = frame {
@@ -306,7 +308,7 @@ impl Hub {
     ) {
         self.metrics.count_gap(reason);
         let name = channel.public_name();
-        let mut frames = Frames::new(&self.endpoints);
+        let mut frames = PerEndpoint::new(&self.endpoints);
         let gap = Outgoing::Gap { channel: &name, reason, position };
         self.feed_all(subscribers, |subscriber| {
             let after = std::mem::replace(&mut subscriber.after, position);
@@ -315,7 +317,7 @@ impl Hub {
                 return false;
             }
             let peer = &subscriber.peer;
-            match frames.of(peer.endpoint, &gap) {
+            match frames.of(peer.endpoint, |endpoint| endpoint.frame(&gap, None)).flatten() {
                 Some(frame) => peer.feed(channel, at.unwrap_or(position), position, frame),
                 None => {
                     peer.lose();
@@ -412,32 +414,6 @@ impl Entry {
             subscribers: Slab::with_capacity(1),
             waiting: Vec::new(),
         }
-    }
-}
-
-/// The same message in the wire format of each endpoint; none where the endpoint has no words for it.
-struct Frames<'a>(PerEndpoint<'a, Option<Bytes>>);
-
-/// The same for what is told after it.
-struct After<'a>(PerEndpoint<'a, Option<Bytes>>);
-
-impl<'a> Frames<'a> {
-    fn new(endpoints: &'a [Endpoint]) -> Self {
-        Self(PerEndpoint::new(endpoints))
-    }
-
-    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
-        self.0.of(id, |endpoint| endpoint.frame(outgoing, None)).flatten()
-    }
-}
-
-impl<'a> After<'a> {
-    fn new(endpoints: &'a [Endpoint]) -> Self {
-        Self(PerEndpoint::new(endpoints))
-    }
-
-    fn of(&mut self, id: EndpointId, outgoing: &Outgoing<'_>) -> Option<Bytes> {
-        self.0.of(id, |endpoint| endpoint.frame_also(outgoing)).flatten()
     }
 }
 

@@ -86,21 +86,15 @@ impl Standing {
     pub(crate) fn new(key: SessionId, window: Duration, session: SessionId, user: (Tenant, UserId)) -> Self {
         let (tenant, user) = user;
         let by = session.clone();
-        let record = Record { session, tenant, user, by, next: 0, channels: Vec::new() };
-        Self {
-            key,
-            window,
-            storing: Arc::default(),
-            is_given_up: false,
-            record,
-            moved: Vec::new(),
-            numbers: Vec::new(),
-        }
+        Self::of(key, window, Record { session, tenant, user, by, next: 0, channels: Vec::new() })
     }
 
     /// The place of one that goes on where its client was told to be.
-    pub(crate) fn resumed(key: SessionId, window: Duration, mut record: Record, by: SessionId) -> Self {
-        record.by = by;
+    pub(crate) fn resumed(key: SessionId, window: Duration, record: Record, by: SessionId) -> Self {
+        Self::of(key, window, Record { by, ..record })
+    }
+
+    fn of(key: SessionId, window: Duration, record: Record) -> Self {
         Self {
             key,
             window,

@@ -4,7 +4,8 @@ use broker::PresenceNews;
 use proto::{Channel, Kind, Outgoing, PresenceEntry, Room};
 use slab::Slab;
 
-use super::{After, Frames, Hub, Subscriber};
+use super::{Hub, Subscriber};
+use crate::endpoint::PerEndpoint;
 
 impl Hub {
     /// Tells the sessions that are present in a room, or online, except those of the user in question: whoever comes has
@@ -17,38 +18,26 @@ impl Hub {
         subscribers: &mut Slab<Subscriber>,
         news: &PresenceNews,
     ) {
-        if let PresenceNews::Count(user_count) = *news {
-            let count = Outgoing::UserCount { channel: &channel.public_name(), user_count };
-            return self.tell_present(subscribers, &count, None);
-        }
-        if channel.kind() == Kind::Everyone {
-            return match news {
-                PresenceNews::Joined { user, count } => {
-                    let online = Outgoing::UserOnline { user, user_count: *count };
-                    self.tell_present(subscribers, &online, Some(user));
-                }
-                PresenceNews::Left { user, count } => {
-                    let offline = Outgoing::UserOffline { user, user_count: *count };
-                    self.tell_present(subscribers, &offline, Some(user));
-                }
-                PresenceNews::Count(_) => {}
-            };
-        }
-        let Ok(room) = Room::new(channel.name()) else {
-            tracing::error!(%channel, "news of a channel that is no room");
-            return;
+        let (name, room) = (channel.public_name(), Room::new(channel.name()).ok());
+        let room = room.as_ref().filter(|_| channel.kind() != Kind::Everyone);
+        let (outgoing, but) = match (news, room) {
+            (PresenceNews::Count(count), _) => {
+                (Outgoing::UserCount { channel: &name, user_count: *count }, None)
+            }
+            (PresenceNews::Joined { user, count }, Some(room)) => {
+                (Outgoing::MemberJoined { room, user, user_count: *count }, Some(user))
+            }
+            (PresenceNews::Left { user, count }, Some(room)) => {
+                (Outgoing::MemberLeft { room, user, user_count: *count }, Some(user))
+            }
+            (PresenceNews::Joined { user, count }, None) => {
+                (Outgoing::UserOnline { user, user_count: *count }, Some(user))
+            }
+            (PresenceNews::Left { user, count }, None) => {
+                (Outgoing::UserOffline { user, user_count: *count }, Some(user))
+            }
         };
-        match news {
-            PresenceNews::Joined { user, count } => {
-                let joined = Outgoing::MemberJoined { room: &room, user, user_count: *count };
-                self.tell_present(subscribers, &joined, Some(user));
-            }
-            PresenceNews::Left { user, count } => {
-                let left = Outgoing::MemberLeft { room: &room, user, user_count: *count };
-                self.tell_present(subscribers, &left, Some(user));
-            }
-            PresenceNews::Count(_) => {}
-        }
+        self.tell_present(subscribers, &outgoing, but);
     }
 
     /// Tells those that are present, but for the sessions of one user.
@@ -58,13 +47,16 @@ impl Hub {
         outgoing: &Outgoing<'_>,
         but: Option<&PresenceEntry>,
     ) {
-        let (mut frames, mut after) = (Frames::new(&self.endpoints), After::new(&self.endpoints));
+        let (mut frames, mut after) = (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
         self.feed_all(subscribers, |subscriber| {
             let is_told =
                 subscriber.member.as_ref().is_some_and(|member| but.is_none_or(|but| *member != but.user));
             if is_told {
                 let endpoint = subscriber.peer.endpoint;
-                let both = [frames.of(endpoint, outgoing), after.of(endpoint, outgoing)];
+                let both = [
+                    frames.of(endpoint, |endpoint| endpoint.frame(outgoing, None)).flatten(),
+                    after.of(endpoint, |endpoint| endpoint.frame_also(outgoing)).flatten(),
+                ];
                 for frame in both.into_iter().flatten() {
                     subscriber.peer.offer(frame);
                 }

@@ -7,6 +7,7 @@ use broker::{Continuity, Entry as Stored};
 use proto::{Epoch, EventName, NodeId, Nonce, Room, Tenant, Timestamp};
 
 use super::*;
+use crate::endpoint::EndpointId;
 use crate::outbound::Outbound;
 
 fn at(offset: u64, nonce: u64) -> Position {
