@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
+use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError, channels};
 use proto::Tenant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -99,8 +99,6 @@ pub struct FanoutConfig {
     pub calls: Calls,
     /// Who gets what clients publish.
     pub outbox: Receivers,
-    /// What may be a mistake. To be logged once the log is set up.
-    pub warnings: Vec<String>,
 }
 
 impl Default for FanoutConfig {
@@ -116,7 +114,6 @@ impl Default for FanoutConfig {
             webhooks: Hooks::default(),
             calls: Calls::default(),
             outbox: Receivers::default(),
-            warnings: Vec::new(),
         }
     }
 }
@@ -196,23 +193,24 @@ impl FanoutConfig {
         }
         let around: Surroundings = loaded.section(SURROUNDINGS)?;
         let tenant = around.auth.claims.default_tenant.filter(|tenant| !tenant.is_empty());
-        let tenant = Tenant::new(tenant.as_deref().unwrap_or("default")).map_err(|error| {
-            OptionsError::Invalid(vec![loaded.mistake("auth.claims.default_tenant", error.to_string())])
-        })?;
+        let tenant = Tenant::new(tenant.as_deref().unwrap_or("default"))
+            .map_err(|error| loaded.wrong("auth.claims.default_tenant", error.to_string()))?;
         let url = match &public_url {
-            Some(url) => address(url).map_err(|message| {
-                OptionsError::Invalid(vec![loaded.mistake("fanout.public_url", message)])
-            })?,
+            Some(url) => address(url).map_err(|message| loaded.wrong("fanout.public_url", message))?,
             None => format!("http://{}", around.listen.as_deref().unwrap_or("localhost")),
         };
         let webhooks = Hooks::from_options(loaded, &url, &tenant)?;
-        let guessed = webhooks.signing_their_address().next().filter(|_| public_url.is_none());
-        let warnings = guessed.map(|path| {
-            format!("fanout.public_url is not given; the signatures of {path} are checked as if providers called {url}{path}")
-        });
+        if let Some(path) = webhooks.signing_their_address().next().filter(|_| public_url.is_none()) {
+            loaded.warn(format!(
+                "fanout.public_url is not given; the signatures of {path} are checked as if providers called {url}{path}"
+            ));
+        }
+        let outbox = Receivers::from_options(loaded)?;
+        if outbox.is_empty() && channels(loaded)?.fill_outboxes() {
+            loaded.warn("channels have outbox, and no table [[outbox]] says who empties it here");
+        }
         Ok(Self {
-            warnings: warnings.into_iter().collect(),
-            outbox: Receivers::from_options(loaded)?,
+            outbox,
             calls: Calls::from_options(loaded, &webhooks.paths().collect())?,
             webhooks,
             admin_scope,
@@ -244,7 +242,8 @@ mod tests {
 
     fn read(args: &[&str]) -> Result<FanoutConfig, String> {
         let args = std::iter::once("fanout").chain(args.iter().copied());
-        let loaded = chassis::options::load("fanout", "", &[OPTIONS], args).unwrap();
+        let loaded =
+            chassis::options::load("fanout", "", &[OPTIONS, chassis::options::CHANNELS], args).unwrap();
         FanoutConfig::from_options(&loaded).map_err(|error| error.to_string())
     }
 

@@ -31,19 +31,17 @@ struct Config {
     rules: ChannelRules,
     verifier: Arc<Verifier>,
     keys: Arc<ApiKeys>,
-    warnings: Vec<String>,
 }
 
 impl Config {
     fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let wrong = |message: String| OptionsError::Invalid(vec![loaded.mistake("redis", message)]);
-        let redis = CommonConfig::from_options(loaded)?
-            .redis
+        let redis = CommonConfig::from_options(loaded)?.redis;
+        let wrong = |message: String| loaded.wrong("redis", message);
+        let redis = redis
             .ok_or_else(|| wrong("must be given: through Redis the gateways get what is published".into()))?;
         let redis = RedisConfig::parse(redis.expose()).map_err(|error| wrong(error.to_string()))?;
         let keys = ApiKeys::from_options(loaded)?;
         let auth = AuthConfig::from_options(loaded)?;
-        let mut warnings = auth.warnings();
         let verifier = if auth.has_keys() || keys.is_empty() {
             auth.verifier()?
         } else {
@@ -51,27 +49,22 @@ impl Config {
             Verifier::new(Rules::default(), Keys::default())
         };
         let fanout = FanoutConfig::from_options(loaded)?;
-        warnings.extend(fanout.warnings.iter().cloned());
-        let rules = channels(loaded)?;
-        if rules.fill_outboxes() && fanout.outbox.is_empty() {
-            warnings
-                .push("channels have outbox, and no table [[outbox]] says who empties it here".to_owned());
-        }
-        Ok(Self { redis, fanout, rules, verifier: Arc::new(verifier), keys: Arc::new(keys), warnings })
+        Ok(Self {
+            redis,
+            fanout,
+            rules: channels(loaded)?,
+            verifier: Arc::new(verifier),
+            keys: Arc::new(keys),
+        })
     }
 }
 
 async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     let broker = RedisBroker::connect(config.redis, process.common.node.clone());
     let broker = Arc::new(broker.await.context("cannot use Redis (option redis)")?);
     let outbox: Arc<dyn Outbox> = Arc::clone(&broker) as Arc<dyn Outbox>;
     let broker: Arc<dyn Broker> = broker;
-    let verifier = Arc::clone(&config.verifier);
-    let ended = process.lifecycle.ended();
-    tokio::spawn(async move { verifier.run(ended).await });
+    process.keep_keys(&config.verifier);
     let callers = Callers::new(config.verifier, config.keys);
     let receivers = config.fanout.outbox.clone();
     let fanout = Fanout::new(

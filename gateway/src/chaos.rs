@@ -46,8 +46,7 @@ pub fn set_switches(loaded: &Loaded) -> Result<(), OptionsError> {
             "interruption" => Detector::Interruption,
             "audit" => Detector::Audit,
             _ => {
-                let mistake = loaded.mistake("chaos.disable", "names hole, chain, interruption and audit");
-                return Err(OptionsError::Invalid(vec![mistake]));
+                return Err(loaded.wrong("chaos.disable", "names hole, chain, interruption and audit"));
             }
         });
     }

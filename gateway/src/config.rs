@@ -220,8 +220,7 @@ impl GatewayConfig {
         if let Some(page) = &page
             && endpoints.iter().any(|endpoint| endpoint.path == *page)
         {
-            let mistake = loaded.mistake("gateway.page", "must not be the path of an endpoint".to_owned());
-            return Err(OptionsError::Invalid(vec![mistake]));
+            return Err(loaded.wrong("gateway.page", "must not be the path of an endpoint"));
         }
         Ok(Self { endpoints, advertise, page, reconnect_window: written.reconnect_window.0 })
     }

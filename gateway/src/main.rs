@@ -37,13 +37,13 @@ impl Config {
         #[cfg(feature = "chaos")]
         switchboard_gateway::set_switches(loaded)?;
         let redis = CommonConfig::from_options(loaded)?.redis;
-        let mistake = |message: String| OptionsError::Invalid(vec![loaded.mistake("redis", message)]);
-        let url = redis.ok_or_else(|| {
-            mistake("is missing: the nodes of a cluster meet there; `standalone` needs none".to_owned())
+        let wrong = |message: String| loaded.wrong("redis", message);
+        let redis = redis.ok_or_else(|| {
+            wrong("is missing: the nodes of a cluster meet there; `standalone` needs none".to_owned())
         })?;
         Ok(Self {
             gateway: GatewayConfig::from_options(loaded)?,
-            redis: RedisConfig::parse(url.expose()).map_err(|error| mistake(error.to_string()))?,
+            redis: RedisConfig::parse(redis.expose()).map_err(|error| wrong(error.to_string()))?,
             verifier: Arc::new(AuthConfig::from_options(loaded)?.verifier()?),
             channels: channels(loaded)?,
         })
@@ -55,9 +55,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let node = process.common.node.clone();
     let broker: Arc<dyn Broker> =
         Arc::new(RedisBroker::connect(redis, node.clone()).await.context("cannot use Redis (option redis)")?);
-    let keys = Arc::clone(&verifier);
-    let ended = process.lifecycle.ended();
-    tokio::spawn(async move { keys.run(ended).await });
+    process.keep_keys(&verifier);
     let gateway = Gateway::new(gateway, &node, Arc::clone(&broker), verifier, channels, &process.registry)?;
 
     let seen = Arc::clone(&broker);

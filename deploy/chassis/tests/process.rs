@@ -11,7 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use switchboard_chassis::options::{Kind, OptionSpec, OptionsError};
+use switchboard_chassis::options::{Kind, OptionSpec};
 use switchboard_chassis::process::{self, Process, Program};
 
 const ARGS: &str = "CHASSIS_TEST_ARGS";
@@ -31,7 +31,7 @@ fn process() {
     println!();
     let configure = |options: &switchboard_chassis::options::Loaded| match options.origin("color") {
         switchboard_chassis::options::Origin::Default => Ok(()),
-        _ => Err(OptionsError::Invalid(vec![options.mistake("color", "is taken")])),
+        _ => Err(options.wrong("color", "is taken")),
     };
     let code =
         process::run(&PROGRAM, std::iter::once("sample").chain(args.split_whitespace()), configure, serve);

@@ -26,20 +26,16 @@ pub(crate) struct Config {
 impl Config {
     /// Reads the options.
     pub(crate) fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let mistake = |key: &str, message: String| OptionsError::Invalid(vec![loaded.mistake(key, message)]);
-        let redis = match CommonConfig::from_options(loaded)?.redis {
-            Some(url) => {
-                Some(RedisConfig::parse(url.expose()).map_err(|error| mistake("redis", error.to_string()))?)
-            }
-            None => None,
-        };
+        let redis = CommonConfig::from_options(loaded)?.redis;
+        let redis = redis.map(|url| RedisConfig::parse(url.expose())).transpose();
+        let redis = redis.map_err(|error| loaded.wrong("redis", error.to_string()))?;
         let mut auth = AuthConfig::from_options(loaded)?;
         let mut development = None;
         if !auth.has_keys() {
             let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
             auth = auth
                 .with_secret(Secret::new(secret))
-                .map_err(|error| mistake("auth.algorithm", error.to_string()))?;
+                .map_err(|error| loaded.wrong("auth.algorithm", error.to_string()))?;
             development = auth.minter();
         }
         Ok(Self {

@@ -50,9 +50,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
         }
         None => both(MemoryBroker::new(&Store::new(), node.clone())),
     };
-    let fetched = Arc::clone(&config.verifier);
-    let ended = process.lifecycle.ended();
-    tokio::spawn(async move { fetched.run(ended).await });
+    process.keep_keys(&config.verifier);
 
     let has_root = config.gateway.endpoints.iter().any(|endpoint| endpoint.path == "/")
         || config.gateway.page.as_deref() == Some("/");

@@ -53,17 +53,15 @@ pub(crate) fn mint(program: &Program, args: impl Iterator<Item = OsString>) -> E
 }
 
 fn token(loaded: &Loaded) -> Result<String, OptionsError> {
-    let wrong =
-        |key: &str, message: &str| OptionsError::Invalid(vec![loaded.mistake(key, message.to_owned())]);
     let Section { claims, lifetime } = loaded.section(TOKEN)?;
     // The text may hold what is nobody's business: it is not repeated.
     let claims: Map<String, Value> =
-        serde_json::from_str(&claims).map_err(|_| wrong("claims", "must be a JSON object"))?;
-    let minter = AuthConfig::from_options(loaded)?
-        .minter()
-        .ok_or_else(|| wrong("auth.secret", "is missing: only a secret can sign, and a public key cannot"))?;
+        serde_json::from_str(&claims).map_err(|_| loaded.wrong("claims", "must be a JSON object"))?;
+    let minter = AuthConfig::from_options(loaded)?.minter().ok_or_else(|| {
+        loaded.wrong("auth.secret", "is missing: only a secret can sign, and a public key cannot")
+    })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     minter
         .mint_claims(claims, lifetime.0, now)
-        .map_err(|_| wrong("auth.algorithm", "cannot sign with this secret"))
+        .map_err(|_| loaded.wrong("auth.algorithm", "cannot sign with this secret"))
 }

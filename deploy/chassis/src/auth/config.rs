@@ -174,6 +174,7 @@ impl AuthConfig {
             auth.jwks.map(|place| key_source(&place, auth.jwks_allow_http, refresh.unwrap_or_default()));
         let source = source.and_then(|source| mistakes.note("auth.jwks", source));
         mistakes.none()?;
+        warn_of_weak(&secrets, algorithm, loaded);
         Ok(Self { rules, algorithm, secrets, keys, source })
     }
 
@@ -195,20 +196,6 @@ impl AuthConfig {
         Minter::new(self.algorithm, &wiped(secret), None, self.rules.clone()).ok()
     }
 
-    /// What works but should be told to whoever runs the service.
-    pub fn warnings(&self) -> Vec<String> {
-        let least = self.algorithm.recommended_secret().unwrap_or(0);
-        let shortest = self.secrets.iter().map(|secret| secret.expose().len()).min();
-        match shortest {
-            Some(length) if length < least => vec![format!(
-                "a secret that checks tokens has {length} bytes; {} should have {least} random bytes or more, or it \
-                 may be guessed from any token",
-                self.algorithm
-            )],
-            _ => Vec::new(),
-        }
-    }
-
     /// The verifier, to be kept up to date by [`Verifier::run`]. An error if there is no key, since it could only
     /// refuse everyone.
     pub fn verifier(self) -> Result<Verifier, OptionsError> {
@@ -227,6 +214,18 @@ impl AuthConfig {
             Some(source) => verifier.with_source(source),
             None => verifier,
         })
+    }
+}
+
+/// A short secret works, and can be found from any token that it signed.
+fn warn_of_weak(secrets: &[Secret], algorithm: Algorithm, loaded: &Loaded) {
+    let least = algorithm.recommended_secret().unwrap_or(0);
+    let shortest = secrets.iter().map(|secret| secret.expose().len()).min();
+    if let Some(length) = shortest.filter(|length| *length < least) {
+        loaded.warn(format!(
+            "a secret that checks tokens has {length} bytes; {algorithm} should have {least} random bytes or more, or \
+             it may be guessed from any token"
+        ));
     }
 }
 

@@ -101,9 +101,7 @@ impl Tls {
         for file in [&mut files.certificate, &mut files.key] {
             file.take_if(|path| path.as_os_str().is_empty());
         }
-        let mistake = |field: &str, message: String| {
-            OptionsError::Invalid(vec![options.mistake(format!("tls.{field}"), message)])
-        };
+        let mistake = |field: &str, message: String| options.wrong(format!("tls.{field}"), message);
         let (certificate, key) = match (&files.certificate, &files.key) {
             (None, None) => return Ok(None),
             (Some(_), None) => return Err(mistake("key", "is missing beside tls.certificate".to_owned())),

@@ -63,9 +63,8 @@ impl LogConfig {
     /// Reads the options of [`LOG`].
     pub fn from_options(options: &Loaded) -> Result<Self, OptionsError> {
         let written = options.section::<Section>(LOG)?.log;
-        let level = EnvFilter::try_new(&written.level).map_err(|error| {
-            OptionsError::Invalid(vec![options.mistake("log.level", format!("is not understood: {error}"))])
-        })?;
+        let level = EnvFilter::try_new(&written.level)
+            .map_err(|error| options.wrong("log.level", format!("is not understood: {error}")))?;
         Ok(Self { format: written.format, level })
     }
 

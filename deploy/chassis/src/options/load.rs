@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -19,7 +20,7 @@ pub struct Loaded {
     lines: Lines,
     check: bool,
     config: Option<PathBuf>,
-    warnings: Vec<String>,
+    warnings: Mutex<Vec<String>>,
 }
 
 /// The environment, as names and values.
@@ -85,7 +86,7 @@ pub(crate) fn load_from(
     if !mistakes.is_empty() {
         return Err(OptionsError::Invalid(mistakes));
     }
-    let warnings = unknown_variables(&specs, &environment);
+    let warnings = Mutex::new(unknown_variables(&specs, &environment));
     Ok(Loaded { values, lines: file.lines, check: matches.get_flag("check"), config, warnings })
 }
 
@@ -117,7 +118,7 @@ impl Loaded {
         serde_path_to_error::deserialize(Value::Table(section)).map_err(|error| {
             let key = error.path().to_string();
             let message = error.inner().message().to_owned();
-            OptionsError::Invalid(vec![self.mistake(key, message)])
+            self.wrong(key, message)
         })
     }
 
@@ -125,6 +126,16 @@ impl Loaded {
     pub fn mistake(&self, key: impl Into<String>, message: impl Into<String>) -> Mistake {
         let key = key.into();
         Mistake { origin: self.origin(&key), key, message: message.into() }
+    }
+
+    /// The same as an error of its own.
+    pub fn wrong(&self, key: impl Into<String>, message: impl Into<String>) -> OptionsError {
+        OptionsError::Invalid(vec![self.mistake(key, message)])
+    }
+
+    /// Notes what a component found to work, but not to be wise. It is logged once the log is set up.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.warnings.lock().push(warning.into());
     }
 
     /// Where the value of a key, or of a part of it (`channels[0].join`), was written.
@@ -149,10 +160,10 @@ impl Loaded {
         self.config.as_deref()
     }
 
-    /// What looks like a mistake but may be none, such as a variable that no component knows. To be logged once
-    /// the log is set up.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// What looks like a mistake but may be none, such as a variable that no component knows, and what components
+    /// noted. To be logged once the log is set up.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().clone()
     }
 }
 

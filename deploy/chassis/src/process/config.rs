@@ -89,15 +89,13 @@ impl CommonConfig {
         let written = options.section::<Written>(PROCESS)?;
         let listener = ListenerConfig::from_options(options)?;
         if written.ops_listen == Some(written.listen) && written.listen.port() != 0 {
-            let mistake =
-                options.mistake("ops_listen", "is the same as listen; leave it out to share one port");
-            return Err(OptionsError::Invalid(vec![mistake]));
+            return Err(options.wrong("ops_listen", "is the same as listen; leave it out to share one port"));
         }
         let node = match written.node {
             Some(node) => node,
-            None => chosen_name().map_err(|message| {
-                OptionsError::Invalid(vec![options.mistake("node", format!("must be given: {message}"))])
-            })?,
+            None => {
+                chosen_name().map_err(|message| options.wrong("node", format!("must be given: {message}")))?
+            }
         };
         Ok(Self {
             listen: written.listen,

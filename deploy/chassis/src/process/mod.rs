@@ -25,6 +25,7 @@ mod signals;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -32,6 +33,7 @@ use prometheus::Registry;
 pub use config::{CommonConfig, DrainConfig, PROCESS};
 pub use server::{BindError, Server};
 
+use crate::auth::Verifier;
 use crate::lifecycle::Lifecycle;
 use crate::listener::{LISTENER, TLS};
 use crate::log::{LOG, LogConfig};
@@ -73,6 +75,12 @@ impl Process {
     pub fn operations(&self) -> Result<Operations, prometheus::Error> {
         let node = self.common.node.clone();
         Operations::new(self.program.name, node, self.lifecycle.clone(), self.registry.clone())
+    }
+
+    /// Keeps the keys that tokens are checked by up to date for as long as the process runs.
+    pub fn keep_keys(&self, verifier: &Arc<Verifier>) {
+        let (verifier, ended) = (Arc::clone(verifier), self.lifecycle.ended());
+        tokio::spawn(async move { verifier.run(ended).await });
     }
 
     /// Binds the listeners. With `--ops-listen`, the operations endpoints have one of their own; otherwise they
