@@ -20,13 +20,16 @@ pub struct Tally {
     pub out_of_order: u64,
     /// Messages meant for somebody else.
     pub strangers: u64,
+    /// Times that a receiver came back and could not go on where it was.
+    pub unrecovered: u64,
 }
 
 impl Tally {
     /// Whether everything arrived, once, in order, where it belongs.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.duplicates == 0 && self.out_of_order == 0 && self.strangers == 0
+        let Self { correct: _, lost, duplicates, out_of_order, strangers, unrecovered } = *self;
+        [lost, duplicates, out_of_order, strangers, unrecovered].into_iter().all(|count| count == 0)
     }
 
     /// Adds another receiver's tally.
@@ -36,17 +39,20 @@ impl Tally {
         self.duplicates += other.duplicates;
         self.out_of_order += other.out_of_order;
         self.strangers += other.strangers;
+        self.unrecovered += other.unrecovered;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { correct, lost, duplicates, out_of_order, strangers } = self;
+        let Self { correct, lost, duplicates, out_of_order, strangers, unrecovered } = self;
         write!(
             f,
             "{correct} correct, {lost} lost, {duplicates} duplicates, \
              {out_of_order} out of order, {strangers} of somebody else"
-        )
+        )?;
+        // Only where receivers come back.
+        if *unrecovered > 0 { write!(f, ", {unrecovered} times not recovered") } else { Ok(()) }
     }
 }
 

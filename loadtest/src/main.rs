@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use switchboard_loadtest::chaos::{self, ChaosOptions};
 use switchboard_loadtest::floor::{Floor, Writes};
+use switchboard_loadtest::framing::Framing;
 use switchboard_loadtest::process::{check_descriptors, pin};
 use switchboard_loadtest::run::run;
 use switchboard_loadtest::scenario::Scenario;
@@ -65,7 +66,14 @@ enum Command {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
-        Command::Run(scenario) => measure(&scenario, &cli.server, &cli.options),
+        Command::Run(scenario) => {
+            let mut server = cli.server;
+            if scenario.is_of_returning() {
+                ensure!(server.is_named(), "this scenario needs a server: there is no floor for it");
+                server.framing = vec![Framing::SocketIo];
+            }
+            measure(&scenario, &server, &cli.options)
+        }
         Command::Chaos(options) => break_a_cluster(&options, cli.options.json),
         Command::Floor { writes, listen } => {
             let floor = Floor::bind(listen, writes)?;

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::audience::Audience;
 use crate::checker::Tally;
 use crate::process::{cpu_seconds, resident_bytes};
+use crate::returning::Returns;
 use crate::target::Watched;
 
 /// What can be found out, in the order in which it is shown.
@@ -36,6 +37,18 @@ pub enum Figure {
     IdleCpuPercent,
     /// From starting a process to its first accepted connection, milliseconds.
     StartMilliseconds,
+    /// Times that a connection was cut.
+    Cuts,
+    /// Of these, how many times the client was back, percent.
+    BackPercent,
+    /// And how many times it went on with its session, percent.
+    RecoveredPercent,
+    /// From a cut until half of the clients were back, seconds.
+    HalfBackSeconds,
+    /// From a cut until the last client was back, seconds.
+    LastBackSeconds,
+    /// From the last message until everybody was back and had all, seconds.
+    AllThereSeconds,
 }
 
 impl Figure {
@@ -53,16 +66,26 @@ impl Figure {
             Self::BytesPerConnection => "bytes a\nconnection",
             Self::IdleCpuPercent => "CPU idle\n% of a core",
             Self::StartMilliseconds => "start\nms",
+            Self::Cuts => "cuts",
+            Self::BackPercent => "back\n%",
+            Self::RecoveredPercent => "recovered\n%",
+            Self::HalfBackSeconds => "half back\ns",
+            Self::LastBackSeconds => "last back\ns",
+            Self::AllThereSeconds => "all there\ns",
         }
     }
 
-    /// One value for several rounds: the median, and for memory the most,
-    /// since a process that runs on reuses what an earlier round grew.
+    /// One value for several rounds: the median; for memory the most, since a
+    /// process that runs on reuses what an earlier round grew; and the least of
+    /// what should be all.
     #[must_use]
     pub fn over_rounds(self, mut values: Vec<f64>) -> Option<f64> {
         values.sort_by(f64::total_cmp);
         if self == Self::BytesPerConnection {
             return values.last().copied();
+        }
+        if matches!(self, Self::BackPercent | Self::RecoveredPercent) {
+            return values.first().copied();
         }
         let upper = *values.get(values.len() / 2)?;
         let lower = *values.get((values.len() - 1) / 2)?;
@@ -98,11 +121,20 @@ impl Measurement {
         self.set(figure, readings.sum() * scale);
     }
 
+    /// Notes how many of those who were cut came back.
+    pub fn set_returns(&mut self, Returns { cuts, back, recovered }: Returns) {
+        self.set(Figure::Cuts, cuts as f64);
+        if cuts > 0 {
+            self.set(Figure::BackPercent, 100.0 * back as f64 / cuts as f64);
+            self.set(Figure::RecoveredPercent, 100.0 * recovered as f64 / cuts as f64);
+        }
+    }
+
     /// Notes the latencies that an audience has measured.
     pub fn set_latency(&mut self, audience: &Audience) {
-        self.set(Figure::P50Milliseconds, audience.latency(0.5));
-        self.set(Figure::P99Milliseconds, audience.latency(0.99));
-        self.set(Figure::P999Milliseconds, audience.latency(0.999));
+        self.set(Figure::P50Milliseconds, audience.ledger().latency(0.5));
+        self.set(Figure::P99Milliseconds, audience.ledger().latency(0.99));
+        self.set(Figure::P999Milliseconds, audience.ledger().latency(0.999));
     }
 }
 
@@ -182,6 +214,7 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
         assert_eq!(Figure::BytesPerConnection.over_rounds(vec![900.0, 1000.0, 10.0]), Some(1000.0));
+        assert_eq!(Figure::BackPercent.over_rounds(vec![100.0, 99.0, 100.0]), Some(99.0));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! What can be asked of a server.
 
+mod avalanche;
 mod churn;
 mod fanout;
 mod idle;
+mod jitter;
 mod users;
 
+pub use avalanche::Avalanche;
 pub use churn::Churn;
 pub use fanout::Fanout;
 pub use idle::Idle;
+pub use jitter::Jitter;
 pub use users::Users;
 
 use anyhow::Result;
@@ -30,6 +34,10 @@ pub enum Scenario {
     Users(Users),
     /// Clients that come, join, leave and go: what a visit costs.
     Churn(Churn),
+    /// Everybody is cut at once: who comes back, and how fast.
+    Avalanche(Avalanche),
+    /// Connections are cut at random: what arrives all the same.
+    Jitter(Jitter),
 }
 
 impl Scenario {
@@ -40,7 +48,16 @@ impl Scenario {
         match self {
             Self::Fanout(_) => &[Writes::Each, Writes::Joined],
             Self::Idle(_) | Self::Users(_) | Self::Churn(_) => &[Writes::Each],
+            // A floor keeps nothing for those who are away.
+            Self::Avalanche(_) | Self::Jitter(_) => &[],
         }
+    }
+
+    /// Whether its clients come back to their sessions, which is told of
+    /// Socket.IO alone.
+    #[must_use]
+    pub fn is_of_returning(&self) -> bool {
+        matches!(self, Self::Avalanche(_) | Self::Jitter(_))
     }
 
     /// How many sockets this process will have open at once.
@@ -51,6 +68,9 @@ impl Scenario {
             Self::Fanout(fanout) => fanout.receivers + fanout.in_flight.max(1),
             Self::Users(users) => users.users + users.publishers,
             Self::Churn(churn) => churn.at_once,
+            Self::Avalanche(avalanche) => avalanche.connections + 1,
+            // Some have an old connection beside the new one.
+            Self::Jitter(jitter) => 2 * jitter.receivers + 1,
         }
     }
 
@@ -64,6 +84,8 @@ impl Scenario {
             Self::Fanout(fanout) => fanout.measure(target).await,
             Self::Users(users) => users.measure(target).await,
             Self::Churn(churn) => churn.measure(target).await,
+            Self::Avalanche(avalanche) => avalanche.measure(target).await,
+            Self::Jitter(jitter) => jitter.measure(target).await,
         }
     }
 }

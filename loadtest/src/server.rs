@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -38,6 +39,9 @@ pub struct ServerOptions {
     /// Start redis-server, and gateway and fanout from this directory.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "url", global = true)]
     pub cluster: Option<PathBuf>,
+    /// How many gateways to start then; clients are dealt out to them.
+    #[arg(long, value_name = "COUNT", default_value = "1", requires = "cluster", global = true)]
+    pub gateways: NonZero<usize>,
     /// One more argument for the started standalone or gateway.
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true, global = true)]
     pub server_arg: Vec<String>,
@@ -127,7 +131,7 @@ impl ServerOptions {
         let configuration = self.configure(&mut arguments)?;
         let server = self.start(program, &arguments, &secret, address).await?;
         drop(configuration);
-        self.started(&secret, address, address, vec![server])
+        self.started(&secret, &[address], address, vec![server])
     }
 
     async fn start_cluster(&self, directory: &Path) -> Result<Target> {
@@ -143,14 +147,21 @@ impl ServerOptions {
         let with_redis = |listen: SocketAddr| {
             ["--listen", &listen.to_string(), "--redis", &redis_url].map(str::to_owned).to_vec()
         };
-        let (gateway_at, fanout_at) = (free_address()?, free_address()?);
+        let fanout_at = free_address()?;
         let fanout =
             self.start(&directory.join("fanout"), &with_redis(fanout_at), &secret, fanout_at).await?;
-        let mut arguments = with_redis(gateway_at);
-        let configuration = self.configure(&mut arguments)?;
-        let gateway = self.start(&directory.join("gateway"), &arguments, &secret, gateway_at).await?;
-        drop(configuration);
-        self.started(&secret, gateway_at, fanout_at, vec![gateway, fanout, redis])
+        let (mut sockets, mut running) = (Vec::new(), Vec::new());
+        for _ in 0..self.gateways.get() {
+            let gateway_at = free_address()?;
+            let mut arguments = with_redis(gateway_at);
+            let configuration = self.configure(&mut arguments)?;
+            let gateway = self.start(&directory.join("gateway"), &arguments, &secret, gateway_at).await?;
+            drop(configuration);
+            sockets.push(gateway_at);
+            running.push(gateway);
+        }
+        running.extend([fanout, redis]);
+        self.started(&secret, &sockets, fanout_at, running)
     }
 
     /// Adds the arguments for whoever serves the clients. The file among them
@@ -194,18 +205,19 @@ impl ServerOptions {
     fn started(
         &self,
         secret: &str,
-        sockets: SocketAddr,
+        sockets: &[SocketAddr],
         http: SocketAddr,
         running: Vec<Running>,
     ) -> Result<Target> {
-        let socket: Endpoint = format!("ws://{sockets}/ws").parse()?;
+        let sockets = sockets.iter().map(|address| format!("ws://{address}/ws").parse());
+        let sockets: Vec<Endpoint> = sockets.collect::<Result<_>>()?;
         let publish = match self.via {
-            Via::Ws => socket.clone(),
+            Via::Ws => sockets.first().context("nothing was started")?.clone(),
             Via::Http => format!("http://{http}/v1/publish").parse()?,
         };
         let watched = |one: &Running| Watched { name: one.name.clone(), pid: one.child.pid() };
         Ok(Target {
-            sockets: vec![socket],
+            sockets,
             via: self.via,
             publish,
             mint: Mint::new(secret, self.tenant.clone()),

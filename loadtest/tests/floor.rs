@@ -32,7 +32,7 @@ async fn deliver(writes: Writes, numbers: &[u64], published: u64) -> (Tally, f64
     publisher.publish(&To::Room("r".to_owned()), &marks, 128).await.unwrap();
     assert!(audience.wait_for(RECEIVERS * numbers.len() as u64).await.unwrap());
     publisher.read_replies(Duration::ZERO).await.unwrap();
-    (audience.verdict(published).unwrap(), audience.latency(0.5))
+    (audience.ledger().verdict(published).unwrap(), audience.ledger().latency(0.5))
 }
 
 #[tokio::test]

@@ -117,6 +117,42 @@ async fn a_server_is_spoken_to_over_socketio() {
     }
 }
 
+const AVALANCHE: &[&str] = &["avalanche", "--connections", "50", "--rooms", "7"];
+const JITTER: &[&str] =
+    &["jitter", "--receivers", "50", "--rate", "20", "--cut-every", "1", "--seconds", "2"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_back_to_their_sessions_have_everything_once() {
+    let fake = Fake::start(None).await;
+    let url = format!("ws://{}/socket.io/", fake.address);
+    let reports = tokio::task::spawn_blocking(move || {
+        [AVALANCHE, JITTER].map(|scenario| report(scenario, &["--url", &url]))
+    });
+    let [avalanche, jitter] = reports.await.unwrap();
+    let (avalanche, jitter) = (&avalanche["subjects"][0], &jitter["subjects"][0]);
+    assert_eq!(avalanche["tally"]["correct"], 3 * 50);
+    assert_eq!(avalanche["figures"]["cuts"], 50.0);
+    assert!(jitter["figures"]["cuts"].as_f64().unwrap() > 0.0);
+    for server in [avalanche, jitter] {
+        assert_eq!(server["figures"]["back_percent"], 100.0);
+        assert_eq!(server["figures"]["recovered_percent"], 100.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_forgets_sessions_fails_the_run() {
+    let fake = Fake::start_forgetful().await;
+    let url = format!("ws://{}/socket.io/", fake.address);
+    // Nobody waits long for what is lost with the sessions.
+    let output = tokio::task::spawn_blocking(move || run(AVALANCHE, &["--patience", "5", "--url", &url]));
+    let output = output.await.unwrap();
+    assert!(!output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["subjects"][0]["tally"]["unrecovered"], 50);
+    assert_eq!(report["subjects"][0]["tally"]["lost"], 50);
+    assert_eq!(report["subjects"][0]["figures"]["back_percent"], 100.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_loses_messages_fails_the_run() {
     let fake = Fake::start(Some(10)).await;

@@ -44,7 +44,7 @@ impl Fanout {
         let mut room = Room::open(self, target).await?;
         let mut found = Measurement::default();
         room.keep_publishing(self.seconds / 5.0).await?;
-        room.audience.forget_latency();
+        room.audience.ledger().forget_latency();
 
         let cpu = Readings::cpu(&target.processes)?;
         let (before, began) = (room.published, Instant::now());
@@ -61,7 +61,7 @@ impl Fanout {
         for publisher in &mut room.publishers {
             publisher.read_replies(Duration::from_millis(10)).await?;
         }
-        found.tally = room.audience.verdict(room.published)?;
+        found.tally = room.audience.ledger().verdict(room.published)?;
         Ok(found)
     }
 }

@@ -74,7 +74,7 @@ impl Idle {
             publisher.publish(&To::Room(format!("idle-{room}")), &[mark], 64).await?;
         }
         audience.wait_for(self.connections as u64).await?;
-        found.tally = audience.verdict(self.rooms as u64)?;
+        found.tally = audience.ledger().verdict(self.rooms as u64)?;
         Ok(found)
     }
 }

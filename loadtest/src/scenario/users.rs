@@ -62,7 +62,7 @@ impl Users {
         let warm_up = self.messages(self.seconds / 5.0);
         self.publish(target.via, 0, warm_up, clock, &mut publishers).await?;
         audience.wait_for(warm_up).await?;
-        audience.forget_latency();
+        audience.ledger().forget_latency();
 
         let (cpu, began) = (Readings::cpu(&target.processes)?, Instant::now());
         let all = warm_up + self.messages(self.seconds);
@@ -77,7 +77,7 @@ impl Users {
             found.set_sum(Figure::CpuSecondsPerMillion, &used, 1e6 / deliveries);
         }
         found.set_latency(&audience);
-        found.tally = audience.verdict(all)?;
+        found.tally = audience.ledger().verdict(all)?;
         Ok(found)
     }
 

@@ -29,9 +29,18 @@ pub(crate) struct Fake {
 impl Fake {
     /// Loses each delivery whose number is a multiple of `loses`.
     pub(crate) async fn start(loses: Option<u64>) -> Self {
+        Self::with(Hub { loses, ..Hub::default() }).await
+    }
+
+    /// Knows no session of Socket.IO again.
+    pub(crate) async fn start_forgetful() -> Self {
+        Self::with(Hub { is_forgetful: true, ..Hub::default() }).await
+    }
+
+    async fn with(hub: Hub) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let hub = Arc::new(Mutex::new(Hub { loses, ..Hub::default() }));
+        let hub = Arc::new(Mutex::new(hub));
         let acceptor = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&hub)));
@@ -50,14 +59,19 @@ impl Drop for Fake {
 #[derive(Default)]
 struct Hub {
     channels: HashMap<String, Vec<Member>>,
+    sessions: HashMap<String, Arc<Mutex<socketio::Session>>>,
+    is_forgetful: bool,
     delivered: u64,
     loses: Option<u64>,
 }
 
+/// Tells a client of a publication in a channel.
+type Tell = dyn Fn(&str, &Value) + Send;
+
 struct Member {
-    sender: UnboundedSender<Vec<u8>>,
-    /// How it is told of a publication with this data.
-    framed: fn(&str, &Value) -> Vec<u8>,
+    /// Whose it is.
+    owner: String,
+    tell: Box<Tell>,
 }
 
 impl Hub {
@@ -65,7 +79,7 @@ impl Hub {
         for member in self.channels.entry(channel.to_owned()).or_default() {
             self.delivered += 1;
             if self.loses.is_none_or(|nth| !self.delivered.is_multiple_of(nth)) {
-                let _ = member.sender.send((member.framed)(channel, data));
+                (member.tell)(channel, data);
             }
         }
     }
@@ -135,10 +149,16 @@ async fn head(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<String> {
 
 async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mutex<Hub>) {
     let (sender, mut receiver) = unbounded_channel();
+    let owner = format!("{:?}", stream.peer_addr());
+    let member = |sender: &UnboundedSender<Vec<u8>>| {
+        let sender = sender.clone();
+        let tell = move |channel: &str, data: &Value| _ = sender.send(message(channel, data));
+        Member { owner: owner.clone(), tell: Box::new(tell) }
+    };
     let _ = sender.send(ACCEPTED.as_bytes().to_vec());
     let _ = sender.send(text(&json!({"type": "welcome"})));
     let _ = sender.send(text(&json!({"type": "auth_success"})));
-    join(hub, format!("user:{user}"), &sender, message);
+    join(hub, format!("user:{user}"), member(&sender));
     loop {
         while let Some(found) = frame::decode(&read).unwrap() {
             let mut said = Vec::new();
@@ -151,13 +171,11 @@ async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mu
             let room = format!("room:{}", said["room"].as_str().unwrap());
             let reply = match said["type"].as_str().unwrap() {
                 "join" => {
-                    join(hub, room, &sender, message);
+                    join(hub, room, member(&sender));
                     json!({"type": "joined"})
                 }
                 "leave" => {
-                    let mut hub = hub.lock();
-                    let members = hub.channels.get_mut(&room).unwrap();
-                    members.retain(|member| !member.sender.same_channel(&sender));
+                    leave(hub, &room, &owner);
                     json!({"type": "left"})
                 }
                 "publish" => {
@@ -183,12 +201,10 @@ async fn converse(mut stream: TcpStream, mut read: Vec<u8>, user: &str, hub: &Mu
     }
 }
 
-fn join(
-    hub: &Mutex<Hub>,
-    channel: String,
-    sender: &UnboundedSender<Vec<u8>>,
-    framed: fn(&str, &Value) -> Vec<u8>,
-) {
-    let member = Member { sender: sender.clone(), framed };
+fn join(hub: &Mutex<Hub>, channel: String, member: Member) {
     hub.lock().channels.entry(channel).or_default().push(member);
+}
+
+fn leave(hub: &Mutex<Hub>, channel: &str, owner: &str) {
+    hub.lock().channels.get_mut(channel).unwrap().retain(|member| member.owner != owner);
 }

@@ -1,19 +1,45 @@
-//! The fake's Socket.IO, over WebSocket.
+//! The fake's Socket.IO, over WebSocket, with sessions that are gone on with.
+
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{ACCEPTED, Hub, Opcode, frame, join, user_of};
+use super::{ACCEPTED, Hub, Member, Opcode, frame, join, leave, user_of};
 
-/// Until the client answers a ping it is given nothing else.
+/// What is kept of a client: everything that it was told, and the way to it. An
+/// offset is how much of that the client has.
+pub(super) struct Session {
+    told: Vec<Value>,
+    way: UnboundedSender<Vec<u8>>,
+}
+
+impl Session {
+    fn tell(&mut self, arguments: Value) {
+        self.told.push(arguments);
+        self.send(self.told.len());
+    }
+
+    /// Sends the event that brings the client to this offset.
+    fn send(&self, offset: usize) {
+        let arguments = self.told[offset - 1].to_string();
+        let mut bytes = Vec::new();
+        let begin = format!("42{}", arguments.strip_suffix(']').unwrap());
+        frame::encode_unmasked(Opcode::Beginning, begin.as_bytes(), &mut bytes);
+        frame::encode_unmasked(Opcode::Rest, format!(r#","{offset}"]"#).as_bytes(), &mut bytes);
+        let _ = self.way.send(bytes);
+    }
+}
+
 pub(super) async fn converse(mut stream: TcpStream, mut read: Vec<u8>, hub: &Mutex<Hub>) {
     let (sender, mut receiver) = unbounded_channel();
     let _ = sender.send(ACCEPTED.as_bytes().to_vec());
     let _ = sender.send(text(r#"0{"sid":"x","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#));
-    let mut user = None;
+    let mut auth = Value::Null;
+    let mut session = None;
     loop {
         while let Some(found) = frame::decode(&read).unwrap() {
             let mut said = Vec::new();
@@ -23,26 +49,27 @@ pub(super) async fn converse(mut stream: TcpStream, mut read: Vec<u8>, hub: &Mut
                 return;
             }
             let said = String::from_utf8(said).unwrap();
-            if let Some(auth) = said.strip_prefix("40") {
-                let auth: Value = serde_json::from_str(auth).unwrap();
-                user = user_of(auth["token"].as_str().unwrap());
-                let _ = sender.send(text(if user.is_some() { "2" } else { r#"44{"message":"bad token"}"# }));
+            if let Some(json) = said.strip_prefix("40") {
+                auth = serde_json::from_str(json).unwrap();
+                // A client that does not answer this is not connected.
+                let _ = sender.send(text("2"));
             } else if said == "3" {
-                join(hub, format!("user:{}", user.as_ref().unwrap()), &sender, event);
-                let _ = sender.send(text(r#"40{"sid":"s","pid":"p"}"#));
+                let Some(user) = user_of(auth["token"].as_str().unwrap()) else {
+                    let _ = sender.send(text(r#"44{"message":"bad token"}"#));
+                    continue;
+                };
+                session = Some(begin(hub, &user, &auth, &sender));
             } else {
+                let (pid, session) = session.as_ref().unwrap();
                 let event: Value = serde_json::from_str(said.strip_prefix("42").unwrap()).unwrap();
                 let room = format!("room:{}", event[1]["room"].as_str().unwrap());
-                let reply = if event[0] == "join" {
-                    join(hub, room, &sender, self::event);
-                    "joined"
+                if event[0] == "join" {
+                    join(hub, room, member(pid, session));
+                    session.lock().tell(json!(["joined", {}]));
                 } else {
-                    let mut hub = hub.lock();
-                    let members = hub.channels.get_mut(&room).unwrap();
-                    members.retain(|member| !member.sender.same_channel(&sender));
-                    "left"
-                };
-                let _ = sender.send(fragments(&json!([reply, {}])));
+                    leave(hub, &room, pid);
+                    session.lock().tell(json!(["left", {}]));
+                }
             }
         }
         tokio::select! {
@@ -60,18 +87,44 @@ pub(super) async fn converse(mut stream: TcpStream, mut read: Vec<u8>, hub: &Mut
     }
 }
 
-fn event(_: &str, data: &Value) -> Vec<u8> {
-    fragments(&json!(["load", data]))
+/// Begins a session, or goes on with one, and says so.
+fn begin(
+    hub: &Mutex<Hub>,
+    user: &str,
+    auth: &Value,
+    sender: &UnboundedSender<Vec<u8>>,
+) -> (String, Arc<Mutex<Session>>) {
+    let known = {
+        let hub = hub.lock();
+        let known = auth["pid"].as_str().and_then(|pid| Some((pid.to_owned(), hub.sessions.get(pid)?)));
+        known.filter(|_| !hub.is_forgetful).map(|(pid, session)| (pid, Arc::clone(session)))
+    };
+    let (pid, session) = known.unwrap_or_else(|| {
+        let session = Arc::new(Mutex::new(Session { told: Vec::new(), way: sender.clone() }));
+        let pid = {
+            let mut hub = hub.lock();
+            let pid = format!("p{}", hub.sessions.len());
+            hub.sessions.insert(pid.clone(), Arc::clone(&session));
+            pid
+        };
+        join(hub, format!("user:{user}"), member(&pid, &session));
+        (pid, session)
+    });
+    {
+        let mut session = session.lock();
+        session.way = sender.clone();
+        let has = auth["offset"].as_str().map_or(0, |offset| offset.parse().unwrap());
+        let missed = has + 1..=session.told.len();
+        missed.for_each(|offset| session.send(offset));
+        let _ = sender.send(text(&format!(r#"40{{"sid":"s","pid":"{pid}"}}"#)));
+    }
+    (pid, session)
 }
 
-/// An event in two fragments, the second with where the client stands.
-fn fragments(arguments: &Value) -> Vec<u8> {
-    let arguments = arguments.to_string();
-    let mut bytes = Vec::new();
-    let begin = format!("42{}", arguments.strip_suffix(']').unwrap());
-    frame::encode_unmasked(Opcode::Beginning, begin.as_bytes(), &mut bytes);
-    frame::encode_unmasked(Opcode::Rest, br#","here"]"#, &mut bytes);
-    bytes
+fn member(pid: &str, session: &Arc<Mutex<Session>>) -> Member {
+    let session = Arc::clone(session);
+    let tell = move |_: &str, data: &Value| session.lock().tell(json!(["load", data]));
+    Member { owner: pid.to_owned(), tell: Box::new(tell) }
 }
 
 fn text(packet: &str) -> Vec<u8> {
