@@ -274,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_of_many_rooms_has_a_place_in_each() {
+        let mut standing = standing();
+        let names: Vec<String> = (0..1000).map(|number| format!("r{number}")).collect();
+        names.iter().for_each(|name| standing.enter(&room(name), at(1)));
+        let record = Record::decode(&standing.record()).unwrap();
+        let cursor = record.cursor(Some(&told(&standing.tail(Some((&room("r999"), at(2))))))).unwrap();
+        let places = names.iter().map(|name| cursor.get(&format!("room:{name}")));
+        assert_eq!(places.filter(|place| *place == Some(at(1))).count(), 999);
+        assert_eq!(cursor.get("room:r999"), Some(at(2)));
+    }
+
+    #[test]
     fn what_nobody_told_is_no_place() {
         let record = Record::decode(&standing().record()).unwrap();
         for rubbish in ["", "x", "0", "0@", "0@v1.1.1", "connected", "0@v1.9.1.3,"] {

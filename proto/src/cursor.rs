@@ -1,5 +1,6 @@
 //! The places of several channels in one text, for clients that come back to more than one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,36 +10,33 @@ use crate::position::{Position, PositionError};
 ///
 /// Its text is `<channel>@<position>`, joined by commas: `room:lobby@v1.9f.12.3c,user:42@v1.7a.3.b1`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cursor(Vec<(String, Position)>);
+pub struct Cursor(BTreeMap<String, Position>);
 
 impl Cursor {
-    /// The most channels that a text may name.
-    pub const MAX: usize = 256;
+    /// The most channels that a text may name: far more than a session follows, and no more than a moment's work.
+    pub const MAX: usize = 4096;
 
     /// The position of a channel.
     pub fn get(&self, channel: &str) -> Option<Position> {
-        self.0.iter().find(|(name, _)| name == channel).map(|(_, position)| *position)
+        self.0.get(channel).copied()
     }
 
-    /// Sets the position of a channel. One more than [`MAX`](Self::MAX) is passed over, so that the text can be read.
+    /// Sets the position of a channel.
     pub fn set(&mut self, channel: &str, position: Position) {
-        if let Some((_, known)) = self.0.iter_mut().find(|(name, _)| name == channel) {
-            *known = position;
-        } else if self.0.len() < Self::MAX {
-            self.0.push((channel.to_owned(), position));
+        match self.0.get_mut(channel) {
+            Some(known) => *known = position,
+            None => drop(self.0.insert(channel.to_owned(), position)),
         }
     }
 
     /// Takes over all positions of another one.
     pub fn merge(&mut self, other: Self) {
-        for (channel, position) in other.0 {
-            self.set(&channel, position);
-        }
+        self.0.extend(other.0);
     }
 
     /// Forgets a channel.
     pub fn remove(&mut self, channel: &str) {
-        self.0.retain(|(name, _)| name != channel);
+        self.0.remove(channel);
     }
 }
 
