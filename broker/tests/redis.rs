@@ -354,6 +354,21 @@ async fn after_a_failover_publishing_goes_on_at_the_new_primary() {
     assert_eq!(texts(&broker, &room("r"), Some(first)).await, (Continuity::Continuous, vec!["2".to_owned()]));
 }
 
+#[tokio::test]
+async fn a_primary_that_sentinels_replaced_is_left_though_it_still_answers() {
+    let redis = Sentinel::start().await.unwrap();
+    let broker = connect(&redis.url()).await;
+    broker.publish(&room("r"), message("1")).await.unwrap();
+    let new = redis.depose().await.unwrap();
+    until("a room is published to at the new primary", || async {
+        let published = broker.publish(&room("later"), message("2")).await;
+        let stream = redis.servers[new].command(&["EXISTS", "sb:{t/r/later}:s"]).await.unwrap();
+        published.is_ok() && stream == testkit::Reply::Int(1)
+    })
+    .await;
+    assert_eq!(redis.servers[1 - new].info("role").await.unwrap(), "master");
+}
+
 async fn connect(url: &str) -> RedisBroker {
     connect_as(url, "node").await
 }

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::View;
 use super::config::{Address, RedisConfig, Topology};
 use super::doubter::Doubter;
+use super::link::finder::Finder;
 use super::retry::{Repeat, backoff};
+use super::successor;
 use crate::Unavailable;
 
 /// What a command may take, from the call to the last answer, with all its tries.
@@ -64,6 +66,11 @@ impl Commands {
             let (tell, told) = oneshot::channel();
             first.push(told);
             tokio::spawn(keep_connected(client.clone(), Doubter::new(config), commands.state.clone(), tell));
+        }
+        if matches!(config.topology(), Topology::Sentinel { .. }) {
+            let closed = commands.state.closed.clone();
+            let follow = successor::follow(commands.pool.clone(), Finder::new(config));
+            tokio::spawn(async move { closed.run_until_cancelled(follow).await });
         }
         let deadline = Instant::now() + FIRST_CONNECTION;
         for told in first {

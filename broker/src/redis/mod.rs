@@ -20,6 +20,7 @@ mod reply;
 mod retry;
 mod roll;
 mod store;
+mod successor;
 pub mod wire;
 
 use std::sync::Arc;

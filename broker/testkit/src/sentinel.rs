@@ -11,6 +11,9 @@ use crate::server::{Mode, Options, Server};
 /// What the sentinels call the primary and its replica.
 const SERVICE: &str = "mymaster";
 
+/// Who the sentinels are to the servers; also the password.
+const WATCHER: &str = "watcher";
+
 /// How long everybody may take to agree, with a loaded machine in mind. Sentinels look at each other every 2 seconds
 /// and at the servers every 10; a failover that finds no replica fit is not tried again before twice its timeout of
 /// 5 seconds.
@@ -77,6 +80,34 @@ impl Sentinel {
         Ok(next)
     }
 
+    /// Cuts the sentinels off from the primary, and nobody else, and returns the index of the one that they make the primary
+    /// instead. The old one goes on for everybody who does not ask.
+    pub async fn depose(&self) -> Result<usize> {
+        let old = self.primary().await?;
+        self.let_in(old, "-@all").await?;
+        let next = usize::from(old == 0);
+        self.failed_over(next).await?;
+        Ok(next)
+    }
+
+    /// Lets the sentinels reach both servers again, and waits until one follows the other.
+    pub async fn reunite(&self) -> Result<()> {
+        for server in 0..self.servers.len() {
+            self.let_in(server, "+@all").await?;
+        }
+        let replica = usize::from(self.primary().await? == 0);
+        let replica = self.servers.get(replica).context("there is no replica")?;
+        until("the old primary follows the new one", AGREEMENT, || async {
+            Ok(replica.info("role").await? == "slave" && replica.info("master_link_status").await? == "up")
+        })
+        .await
+    }
+
+    async fn let_in(&self, server: usize, rights: &str) -> Result<()> {
+        let server = self.servers.get(server).context("there is no such server")?;
+        server.command(&["ACL", "SETUSER", WATCHER, rights]).await.map(drop)
+    }
+
     /// Waits until all sentinels name this server and it is a primary, as after a kill of the other one. All sentinels
     /// must be running.
     pub async fn failed_over(&self, to: usize) -> Result<()> {
@@ -93,7 +124,8 @@ impl Sentinel {
     }
 }
 
-async fn data(config: Vec<String>) -> Result<Server> {
+async fn data(mut config: Vec<String>) -> Result<Server> {
+    config.push(format!("user {WATCHER} on >{WATCHER} ~* &* +@all"));
     Server::start(Options { config, ..Options::default() }).await
 }
 
@@ -102,6 +134,8 @@ async fn watcher(primary: u16) -> Result<Server> {
         format!("sentinel monitor {SERVICE} 127.0.0.1 {primary} 2"),
         format!("sentinel down-after-milliseconds {SERVICE} 1000"),
         format!("sentinel failover-timeout {SERVICE} 5000"),
+        format!("sentinel auth-user {SERVICE} {WATCHER}"),
+        format!("sentinel auth-pass {SERVICE} {WATCHER}"),
     ];
     Server::start_as(Mode::Sentinel, Options { config, ..Options::default() }).await
 }
