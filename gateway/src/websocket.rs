@@ -1,25 +1,22 @@
 //! The WebSocket of a connection: reads frames through tungstenite, and tells what they are.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::Stream;
 use proto::Close;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::{Incoming, Transport};
 use crate::endpoint::Endpoint;
 use crate::peer::Peer;
-use crate::wire::{self, Wire};
+use crate::wire::{self, Reader};
 
 /// See the module's documentation.
 pub(crate) struct WebSocket {
     stream: Arc<TcpStream>,
-    socket: WebSocketStream<Wire<Peer>>,
+    reader: Reader<Peer>,
 }
 
 impl WebSocket {
@@ -30,8 +27,8 @@ impl WebSocket {
         endpoint: &Endpoint,
         early: Bytes,
     ) -> Self {
-        let socket = wire::frames(Arc::clone(&stream), Arc::clone(peer), early, endpoint.max_message).await;
-        Self { stream, socket }
+        let reader = Reader::new(Arc::clone(&stream), Arc::clone(peer), early, endpoint.max_message).await;
+        Self { stream, reader }
     }
 }
 
@@ -42,7 +39,7 @@ impl Transport for WebSocket {
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        Pin::new(&mut self.socket).poll_next(cx).map(|message| match message {
+        self.reader.poll_message(cx).map(|message| match message {
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(_))) => Incoming::Violation(Close::UnsupportedData),
             // The answer is queued already; the stream ends when it is written.

@@ -10,6 +10,7 @@ use proto::{Channel, ChannelOptions, ChannelRules, Kind, Pattern};
 use serde_json::{Value, json};
 use support::{Client, Node, now, room, tenant, token, token_for, user};
 use switchboard_gateway::{Endpoint, GatewayConfig, Origins};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -329,6 +330,19 @@ async fn rubbish_is_answered_and_survived() {
     let mut big = node.client("big").await;
     big.0.send(Message::text("x".repeat(70_000))).await.unwrap();
     assert_eq!(big.closed().await.code, CloseCode::Size);
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_told_and_not_cut_off() {
+    let node = Node::start();
+    let mut ann = node.client("ann").await;
+    // One frame, masked with zeros, that is more than the sockets hold.
+    let mut frame = vec![0x81, 0xff];
+    frame.extend((16_u64 << 20).to_be_bytes());
+    frame.resize(frame.len() + 4 + (16 << 20), 0);
+    // A connection that is closed with something unread is reset, and who still writes never reads why.
+    ann.0.get_mut().write_all(&frame).await.unwrap();
+    assert_eq!(ann.closed().await.code, CloseCode::Size);
 }
 
 #[tokio::test]
