@@ -1,7 +1,8 @@
 //! Detectors that a test build can switch off, to see that whoever checks the promises notices.
 //!
-//! Without the feature `chaos`, which no release has, every question here is answered at compile time: all detectors
-//! are on and nothing is lost.
+//! A release has no switches: every question here is answered at compile time, all detectors are on and nothing is lost. A build
+//! with debug assertions reads them from the environment: `CHAOS_DISABLE` names detectors, `CHAOS_LOSE` says how many of
+//! a hundred frames to lose without a word, `CHAOS_AUDIT` how often to audit, in milliseconds.
 
 use proto::{Position, Step};
 
@@ -16,6 +17,12 @@ pub enum Detector {
     Interruption,
     /// The comparison with the streams' tops now and then.
     Audit,
+    /// The question to a server that has been silent, on a connection that looks well.
+    Probe,
+    /// The look whether another server is the primary now, while nothing says so.
+    Primary,
+    /// A queue to a client that is full.
+    Overflow,
 }
 
 /// Whether these are the same place. Without nonces, any publication at the offset is.
@@ -28,7 +35,7 @@ pub fn precedes(at: Position, step: &Step) -> bool {
     at.precedes(step) || (is_off(Detector::Chain) && same(at, step.before()))
 }
 
-#[cfg(not(feature = "chaos"))]
+#[cfg(not(debug_assertions))]
 mod switches {
     use std::time::Duration;
 
@@ -50,45 +57,55 @@ mod switches {
     }
 }
 
-#[cfg(feature = "chaos")]
+#[cfg(debug_assertions)]
 mod switches {
-    use std::sync::OnceLock;
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use super::Detector;
 
     /// What a test wants.
-    #[derive(Debug)]
-    pub struct Switches {
-        /// What is off.
-        pub off: Vec<Detector>,
-        /// How many of a hundred frames are lost on their way, without a word.
-        pub lost: u32,
-        /// How often to audit.
-        pub audit: Option<Duration>,
+    struct Switches {
+        off: Vec<Detector>,
+        lost: u32,
+        audit: Option<Duration>,
     }
 
-    static SWITCHES: OnceLock<Switches> = OnceLock::new();
+    static SWITCHES: LazyLock<Switches> = LazyLock::new(|| {
+        let said = |name| std::env::var(name).unwrap_or_default();
+        Switches {
+            off: said("CHAOS_DISABLE").split(',').filter_map(named).collect(),
+            lost: said("CHAOS_LOSE").parse().unwrap_or_default(),
+            audit: said("CHAOS_AUDIT").parse().ok().map(Duration::from_millis),
+        }
+    });
 
-    /// Sets the switches of this process, before anything uses them.
-    pub fn set(switches: Switches) {
-        // A process sets them once, at its start.
-        let _ = SWITCHES.set(switches);
+    fn named(name: &str) -> Option<Detector> {
+        Some(match name {
+            "hole" => Detector::Hole,
+            "chain" => Detector::Chain,
+            "interruption" => Detector::Interruption,
+            "audit" => Detector::Audit,
+            "probe" => Detector::Probe,
+            "primary" => Detector::Primary,
+            "overflow" => Detector::Overflow,
+            _ => return None,
+        })
     }
 
     /// Whether a test has switched this off.
     pub fn is_off(detector: Detector) -> bool {
-        SWITCHES.get().is_some_and(|switches| switches.off.contains(&detector))
+        SWITCHES.off.contains(&detector)
     }
 
     /// Whether a frame is to be lost on its way, without a word.
     pub fn loses_one() -> bool {
-        SWITCHES.get().is_some_and(|switches| rand::random_range(0..100) < switches.lost)
+        SWITCHES.lost > 0 && rand::random_range(0..100) < SWITCHES.lost
     }
 
     /// How often to audit.
     pub fn audit(usual: Duration) -> Duration {
-        SWITCHES.get().and_then(|switches| switches.audit).unwrap_or(usual)
+        SWITCHES.audit.unwrap_or(usual)
     }
 }
 

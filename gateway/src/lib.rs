@@ -6,8 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "chaos")]
-mod chaos;
 mod clerk;
 mod config;
 mod connection;
@@ -61,8 +59,6 @@ use proto::{ChannelRules, NodeId};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-#[cfg(feature = "chaos")]
-pub use chaos::{CHAOS, set_switches};
 pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
 pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
 pub use policy::{Admission, RoomName};

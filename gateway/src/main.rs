@@ -15,10 +15,7 @@ use switchboard_gateway::{ENDPOINTS, Gateway, GatewayConfig, OPTIONS, broker_rep
 const PROGRAM: Program = Program {
     name: "gateway",
     about: "Holds the connections of clients, and gives each what is published in its channels.",
-    #[cfg(not(feature = "chaos"))]
     options: &[OPTIONS, ENDPOINTS, AUTH, CHANNELS, OF_FANOUT],
-    #[cfg(feature = "chaos")]
-    options: &[OPTIONS, ENDPOINTS, AUTH, CHANNELS, OF_FANOUT, switchboard_gateway::CHAOS],
 };
 
 struct Config {
@@ -34,8 +31,6 @@ fn main() -> ExitCode {
 
 impl Config {
     fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        #[cfg(feature = "chaos")]
-        switchboard_gateway::set_switches(loaded)?;
         let redis = CommonConfig::from_options(loaded)?.redis;
         let wrong = |message: String| loaded.wrong("redis", message);
         let redis = redis.ok_or_else(|| {

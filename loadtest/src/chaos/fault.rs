@@ -38,7 +38,9 @@ pub enum Fault {
     CutGateway,
     /// Between a gateway and Redis nothing arrives any more.
     StallGateway,
-    /// The same between a fanout and Redis.
+    /// A gateway's connections to Redis are dead, and it alone does not see that.
+    ForsakeGateway,
+    /// The same silence between a fanout and Redis.
     StallFanout,
     /// Redis dies, and comes back with what it had written.
     KillRedis,
@@ -60,13 +62,18 @@ pub enum Fault {
     Failover,
     /// The same, when the replica had heard nothing for a while.
     StalledFailover,
+    /// Sentinels are cut off from the primary and make its replica the primary, while the old one goes on as before.
+    DeposePrimary,
 }
 
 impl Fault {
     /// Whether Redis may forget what it acknowledged.
     #[must_use]
     pub const fn loses(self) -> bool {
-        matches!(self, Self::OldFile | Self::EmptyRedis | Self::Failover | Self::StalledFailover)
+        matches!(
+            self,
+            Self::OldFile | Self::EmptyRedis | Self::Failover | Self::StalledFailover | Self::DeposePrimary
+        )
     }
 
     /// Whether there is such a thing where Redis is organised like this. Only a single server is reached through wires
@@ -76,14 +83,21 @@ impl Fault {
         match self {
             Self::KillGateway | Self::StopGateway | Self::FreezeGateway => true,
             Self::KillFanout | Self::StopFanout | Self::DropSubscribers | Self::SlowReaders => true,
-            Self::CutGateway | Self::StallGateway | Self::StallFanout | Self::OldFile | Self::EmptyRedis => {
+            Self::CutGateway
+            | Self::StallGateway
+            | Self::ForsakeGateway
+            | Self::StallFanout
+            | Self::OldFile
+            | Self::EmptyRedis => {
                 matches!(topology, Topology::Standalone)
             }
             Self::KillRedis | Self::FreezeRedis | Self::TinyBuffers => {
                 !matches!(topology, Topology::Sentinel)
             }
             Self::MoveSlot => matches!(topology, Topology::Cluster),
-            Self::Failover | Self::StalledFailover => matches!(topology, Topology::Sentinel),
+            Self::Failover | Self::StalledFailover | Self::DeposePrimary => {
+                matches!(topology, Topology::Sentinel)
+            }
         }
     }
 

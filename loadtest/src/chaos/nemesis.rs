@@ -22,6 +22,9 @@ const LOG: &str = "appendonlydir";
 /// How much of the log is lost when an old one is brought back: what was written in this time.
 const LOST: Duration = Duration::from_millis(600);
 
+/// Within what time everybody is to notice that Sentinels name another primary, with a loaded machine in mind.
+const NOTICED: Duration = Duration::from_secs(6);
+
 /// How many slots move in one step.
 const MOVES: usize = 4;
 
@@ -47,6 +50,11 @@ pub(super) async fn strike(
             wire.cut();
             hold.await;
             wire.restore();
+            Ok(())
+        }
+        Fault::ForsakeGateway => {
+            wire(pick(gateways, step)?)?.forsake();
+            hold.await;
             Ok(())
         }
         Fault::StallGateway => stall(pick(gateways, step)?, hold).await,
@@ -79,6 +87,15 @@ pub(super) async fn strike(
         }
         Fault::Failover => failover(redis, false, hold).await,
         Fault::StalledFailover => failover(redis, true, hold).await,
+        Fault::DeposePrimary => {
+            let sentinel = sentinels(redis)?;
+            sentinel.reunite().await?;
+            sentinel.depose().await?;
+            sleep(NOTICED).await;
+            hold.await;
+            // The old primary stays as it is: whoever still listens to it must find that out alone.
+            Ok(())
+        }
     }
 }
 
@@ -230,10 +247,17 @@ async fn move_slots(redis: &Redis, step: &Step, hold: impl Future<Output = ()>) 
     Ok(())
 }
 
+fn sentinels(redis: &mut Redis) -> Result<&mut Sentinel> {
+    match redis {
+        Redis::Sentinel(sentinel) => Some(&mut **sentinel),
+        Redis::Standalone(_) | Redis::Cluster(_) => None,
+    }
+    .context("only sentinels make a replica the primary")
+}
+
 async fn failover(redis: &mut Redis, stalled: bool, hold: impl Future<Output = ()>) -> Result<()> {
-    let Redis::Sentinel(sentinel) = redis else {
-        anyhow::bail!("only sentinels make a replica the primary");
-    };
+    let sentinel = sentinels(redis)?;
+    sentinel.reunite().await?;
     let old = sentinel.primary().await?;
     let new = usize::from(old == 0);
     // Holds the replica's link back, for as long as it lives.
@@ -242,12 +266,8 @@ async fn failover(redis: &mut Redis, stalled: bool, hold: impl Future<Output = (
     sentinel.failed_over(new).await?;
     drop(link);
     hold.await;
-    let server = sentinel.servers.get_mut(old).context("no such server")?;
-    server.restart().await?;
-    until("the old primary follows the new one", WHOLE, || async {
-        Ok(server.info("role").await? == "slave" && server.info("master_link_status").await? == "up")
-    })
-    .await
+    sentinel.servers.get_mut(old).context("no such server")?.restart().await?;
+    sentinel.reunite().await
 }
 
 /// Leads the replica's link over a wire, and lets nothing through while more is published.

@@ -19,6 +19,7 @@ use proto::Channel;
 use super::pulse::Pulse;
 use super::resp::{Value, write_command};
 use super::slot::slot;
+use crate::chaos::{Detector, is_off};
 
 /// The most channels that are asked for at once.
 pub(super) const CHUNK: usize = 512;
@@ -264,7 +265,7 @@ impl Interest {
 
     /// When to call [`poll_write`](Self::poll_write) again if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let pulse = self.pulse?;
+        let pulse = self.pulse.filter(|_| !is_off(Detector::Probe))?;
         if !self.asked.is_empty() {
             return Some(pulse.gone_at());
         }
@@ -276,12 +277,13 @@ impl Interest {
     pub(super) fn poll_write(&mut self, now: Instant, out: &mut BytesMut) -> Result<(), Fault> {
         let Some(pulse) = self.pulse else { return Ok(()) };
         if !self.asked.is_empty() {
-            return if pulse.gone_at() <= now { Err(Fault::Silent) } else { Ok(()) };
+            let gone = pulse.gone_at() <= now && !is_off(Detector::Probe);
+            return if gone { Err(Fault::Silent) } else { Ok(()) };
         }
         self.queue_again(now);
         self.ask_to_leave(out);
         self.ask_to_join(out);
-        if self.asked.is_empty() && pulse.probe_at() <= now {
+        if self.asked.is_empty() && pulse.probe_at() <= now && !is_off(Detector::Probe) {
             // No user can be forbidden to say it, and the answer tells the role.
             write_command(out, [&b"HELLO"[..], b"3"].into_iter());
             self.asked.push_back(Asked::Probe);

@@ -42,6 +42,7 @@ use routes::Routes;
 
 use super::RedisConfig;
 use crate::Sink;
+use crate::chaos::{Detector, is_off};
 
 /// How often to look whether other servers have the channels now, though nothing says so. What a node of the old order
 /// still passes on after a partition is only found out like this.
@@ -188,7 +189,7 @@ impl Keeper {
             let quiet = if known { LOOK_AGAIN } else { Duration::ZERO };
             respite = select! {
                 () = self.shared.stale.notified() => LONGEST_RESPITE.min(respite * 2),
-                () = sleep(quiet.mul_f64(0.5 + rand::random::<f64>())) => {
+                () = sleep(quiet.mul_f64(0.5 + rand::random::<f64>())), if !(known && is_off(Detector::Primary)) => {
                     if known { RESPITE } else { LONGEST_RESPITE.min(respite * 2) }
                 }
             };
