@@ -17,6 +17,7 @@ use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
 use crate::peer::{Memberships, NEVER, Peer, Signal};
+use crate::progress::Ask;
 use crate::rate::SharedRate;
 use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
 use crate::timers::Timers;
@@ -34,6 +35,9 @@ pub(crate) trait Transport {
 
     /// What the client does next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming>;
+
+    /// Asks the client, behind all that it was sent, for a sign of life that names this number: [`Incoming::Answer`].
+    fn ask(&mut self, _peer: &Peer, _number: u32) {}
 
     /// The session begins: where clients ask for that, they are answered.
     fn accept(&mut self, _peer: &Peer) {}
@@ -56,6 +60,8 @@ pub(crate) enum Incoming {
     Request(Result<Request, Invalid>),
     /// It is there.
     SignOfLife,
+    /// It answers what it was [asked](Transport::ask): it has all that it was sent before.
+    Answer(u32),
     /// It breaks the rules of the transport, which ends the connection with this code.
     Violation(Close),
     /// It takes its leave.
@@ -161,6 +167,9 @@ impl<T: Transport> Connection<T> {
     /// The connection is over, for whatever reason.
     pub(crate) fn end(&mut self) {
         self.node.keeper.end(&self.peer, self.closing);
+        if let Some(reached) = self.peer.progress(|progress| progress.reached()).flatten() {
+            self.node.devices.end(reached);
+        }
         self.node.metrics.count_close(self.closing, self.peer.outbound.written());
         let (session, reason) = (self.session.id().as_str(), self.closing.map_or("gone", Close::label));
         match self.peer.user() {
@@ -233,12 +242,42 @@ impl<T: Transport> Connection<T> {
             match timer {
                 Timer::Goodbye => return Err(Over),
                 Timer::Review => self.peer.change_memberships(Memberships::Unknown),
+                Timer::Device => self.remember_device(),
                 _ => self.session.expired(timer),
             }
         }
         self.peer.set_deadline(self.timers.next());
+        self.ask();
         self.follow_memberships();
         Ok(())
+    }
+
+    /// Asks the client for what it has, if that is to be known and is not known yet.
+    fn ask(&mut self) {
+        if self.closing.is_some() {
+            return;
+        }
+        match self.peer.progress(|progress| progress.ask(self.node.pulse.second())) {
+            Some(Ask::Now(number)) => self.transport.ask(&self.peer, number),
+            Some(Ask::Soon) => self.node.pulse.call_soon(&self.peer),
+            Some(Ask::Not) | None => {}
+        }
+    }
+
+    /// The client has what it was sent before this question.
+    fn answered(&mut self, number: u32) {
+        if let Some(reached) = self.peer.progress(|progress| progress.answered(number)).flatten() {
+            self.node.devices.note(reached);
+        }
+        self.ask();
+    }
+
+    /// Has it remembered for longer how far the client's device has got, now and while it is connected.
+    fn remember_device(&mut self) {
+        let known = self.peer.progress(|progress| (progress.reached(), progress.life()));
+        let Some((reached, life)) = known else { return };
+        reached.into_iter().for_each(|reached| self.node.devices.note(reached));
+        self.set(Timer::Device, Some(life / 4));
     }
 
     /// Lets the session follow its user's memberships, as soon as no operation is under way.
@@ -270,6 +309,7 @@ impl<T: Transport> Connection<T> {
             tracing::info!(session = self.session.id().as_str(), user = user.as_str(), "connected");
         }
         // The answer to a join stands before what it brings; but a client that comes back gets what it missed first.
+        let is_admitted = matches!(&outcome, Outcome::Admitted { .. });
         let is_back = matches!(&outcome, Outcome::Admitted { resumed: Some(_), .. });
         if is_back {
             self.arrive(arrivals);
@@ -279,6 +319,10 @@ impl<T: Transport> Connection<T> {
             self.session.finished(outcome, metrics::now());
             self.carry_out();
             self.arrive(arrivals);
+        }
+        if is_admitted {
+            self.remember_device();
+            self.ask();
         }
         self.follow_memberships();
     }
@@ -295,6 +339,7 @@ impl<T: Transport> Connection<T> {
         self.peer.hear(self.node.pulse.second());
         match incoming {
             Incoming::Gone => return Err(Over),
+            Incoming::Answer(number) => self.answered(number),
             _ if self.closing.is_some() => {}
             Incoming::Text(text) => self.request(self.terms.endpoint.decode(&text)),
             Incoming::Request(request) => self.request(request),
@@ -383,6 +428,10 @@ impl<T: Transport> Connection<T> {
             self.closing = Some(close);
             self.errand = None;
             self.followings.clear();
+            let second = self.node.pulse.second();
+            if let Some(number) = self.peer.progress(|progress| progress.ask_last(second)).flatten() {
+                self.transport.ask(&self.peer, number);
+            }
             self.transport.close(&self.peer, &self.terms.endpoint, close, reason);
             self.set(Timer::Goodbye, Some(GOODBYE));
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::framing::Framing;
-use proto::{Close, Invalid, Outgoing, Request, RequestId};
+use proto::{Close, Epoch, GapReason, Invalid, Outgoing, Position, Request, RequestId};
 use smallvec::SmallVec;
 
+use crate::offline::Offline;
 use crate::policy::Admission;
 use crate::{event_stream, metrics, ws_frame};
 
@@ -91,6 +92,8 @@ pub struct Endpoint {
     pub max_sessions: u32,
     /// How long a client of Socket.IO may stay away and still miss nothing; `None` if it cannot come back to its session.
     pub recovery: Option<Duration>,
+    /// Whether what is sent to a user who is away waits for their next connection here.
+    pub offline: Option<Offline>,
     /// With which ending a client without a good token is refused.
     pub refusal: Refusal,
     /// How often a client is asked for a sign of life, to within five seconds.
@@ -125,6 +128,7 @@ impl Default for Endpoint {
             admission: Admission::default(),
             max_sessions: 0,
             recovery: None,
+            offline: None,
             refusal: Refusal::ByReason,
             heartbeat: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(45),
@@ -155,6 +159,12 @@ impl Endpoint {
     pub(crate) fn frame_also(&self, outgoing: &Outgoing<'_>) -> Option<Bytes> {
         let text = self.framing.encode_also(outgoing, metrics::now())?;
         Some(self.wrap(outgoing, &text))
+    }
+
+    /// Whether it has words for a gap.
+    pub(crate) fn can_tell_gaps(&self) -> bool {
+        let position = Position::start(Epoch(0));
+        self.frame(&Outgoing::Gap { channel: "", reason: GapReason::Trimmed, position }, None).is_some()
     }
 
     fn wrap(&self, outgoing: &Outgoing<'_>, text: &str) -> Bytes {

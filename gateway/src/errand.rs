@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Unavailable};
+use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
     Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use crate::following::{Following, PAGE};
 use crate::hub::Attachment;
 use crate::node::Node;
+use crate::offline::{self, Device, First};
 use crate::peer::{Peer, new_session_id};
+use crate::progress::Progress;
 use crate::session::{Arrived, Failure, Keep, LISTED_USERS, Operation, Outcome, Resumed, Terms};
 use crate::standing::Standing;
 use crate::takeover::Takeover;
@@ -40,6 +42,8 @@ pub(crate) struct Arrival {
     pub(crate) gap: Option<GapReason>,
     /// What was read already.
     pub(crate) entries: Vec<Entry>,
+    /// How far the client's device has got there, where that is remembered.
+    pub(crate) progress: Option<Box<Progress>>,
 }
 
 /// Carries out an operation. `previous` is the place that a room had if it is joined again: it is given up only
@@ -55,8 +59,8 @@ pub(crate) async fn run(
         Operation::Verify { token, purpose } => {
             Outcome::Verified(purpose, node.identify(&token).await.map(Box::new))
         }
-        Operation::Admit { tenant, user, rooms, since, place, keep } => {
-            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since };
+        Operation::Admit { tenant, user, rooms, since, device, place, keep } => {
+            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since, device };
             return seats.admit_kept(rooms, place, keep).await;
         }
         Operation::Recall { key } => match node.keeper.recall(&key).await {
@@ -65,7 +69,7 @@ pub(crate) async fn run(
         },
         Operation::Follow { tenant, user, rooms } => {
             let since = Cursor::default();
-            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since };
+            let seats = Seats { node: &node, terms: &terms, peer: &peer, tenant, user, since, device: None };
             return seats.follow(rooms).await;
         }
         Operation::Review { tenant, user, place } => {
@@ -128,6 +132,8 @@ struct Seats<'a> {
     user: PresenceEntry,
     /// From where it goes on.
     since: Cursor,
+    /// Which of the user's devices it is, where it goes on from where that was.
+    device: Option<Device>,
 }
 
 /// What came of a seat in a room: with how many users are there.
@@ -192,12 +198,9 @@ impl Seats<'_> {
     }
 
     async fn admit(&self, mut rooms: Vec<Room>, place: Option<Place>) -> Done {
-        let [own, everyone] = [Channel::user(&self.tenant, &self.user.user), Channel::everyone(&self.tenant)]
-            .map(|channel| {
-                let since = self.since.get(&channel.public_name());
-                arrive(self.node, channel, since)
-            });
-        let both = async { tokio::join!(own, everyone) };
+        let everyone = Channel::everyone(&self.tenant);
+        let since = self.since.get(&everyone.public_name());
+        let both = async { tokio::join!(self.own(), arrive(self.node, everyone, since.into())) };
         let Ok((Ok(mut own), Ok(mut everyone))) = timeout(PATIENCE, both).await else {
             return failed(Failure::NotAdmitted);
         };
@@ -228,6 +231,32 @@ impl Seats<'_> {
         let place = |arrival: &Arrival| (arrival.following.channel().clone(), arrival.following.at());
         let places = arrivals.iter().map(place).collect();
         Done { outcome: Outcome::Admitted { places, rooms, memberships, resumed: None }, arrivals }
+    }
+
+    /// Arrives in the user's own channel: where the client says, or else where its device was before.
+    async fn own(&self) -> Result<Arrival, Unavailable> {
+        let (node, channel) = (self.node, Channel::user(&self.tenant, &self.user.user));
+        let since = self.since.get(&channel.public_name());
+        let Some(Device { id, first }) = &self.device else {
+            return arrive(node, channel, since.into()).await;
+        };
+        let mut known = node.broker.reached(&channel, id).await?;
+        let from = match since.or(known) {
+            Some(since) => From::After(since),
+            None if *first == First::Kept => From::Oldest,
+            None => From::Here,
+        };
+        let mut arrival = arrive(node, channel.clone(), from).await?;
+        let (at, life) =
+            (arrival.following.at(), offline::life(self.terms.channels.of(&channel).history_age));
+        if from == From::Here {
+            // From now on it misses nothing, also if it is cut off before it has anything.
+            let (user, device) = (channel.clone(), id.clone());
+            node.broker.reach(&Reached { user, device, position: at, life }).await?;
+            known = Some(at);
+        }
+        arrival.progress = Some(Box::new(Progress::new(channel, id.clone(), life, known, at)));
+        Ok(arrival)
     }
 
     /// Makes the user present in a channel, where that is tracked.
@@ -293,22 +322,50 @@ async fn take_seat(
     seen: Option<Seen>,
 ) -> Result<(Arrival, Option<u64>), Unavailable> {
     let late = |_| Unavailable("the channel's place is not known in time".to_owned());
-    let mut arrival = timeout(PATIENCE, arrive(node, channel.clone(), since)).await.map_err(late)??;
+    let mut arrival =
+        timeout(PATIENCE, arrive(node, channel.clone(), since.into())).await.map_err(late)??;
     let Some(Seen { user, outbox }) = seen else { return Ok((arrival, None)) };
     let (stay, count) = node.presence.enter(&channel, &user, outbox).await?;
     arrival.following.stays(stay, user.user);
     Ok((arrival, Some(count)))
 }
 
-/// Attaches to a channel and reads what came after `since`.
-async fn arrive(node: &Node, channel: Channel, since: Option<Position>) -> Result<Arrival, Unavailable> {
+/// From where a channel is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// From where it ends now.
+    Here,
+    /// From the oldest publication that is kept.
+    Oldest,
+    /// From behind this place.
+    After(Position),
+}
+
+impl std::convert::From<Option<Position>> for From {
+    fn from(since: Option<Position>) -> Self {
+        since.map_or(Self::Here, Self::After)
+    }
+}
+
+/// Attaches to a channel and reads what came before.
+async fn arrive(node: &Node, channel: Channel, from: From) -> Result<Arrival, Unavailable> {
     let (attachment, top) = node.hub.attach(channel).await;
     let mut arrival = Arrival::from_here(attachment, top);
-    if let Some(since) = since {
-        let query = HistoryQuery { after: Some(since), limit: PAGE };
-        let history = node.broker.history(arrival.following.channel(), query).await?;
-        arrival.resume(since, history);
-        node.metrics.count_resume(arrival.gap.is_none());
+    let read = async |after| {
+        let query = HistoryQuery { after, limit: PAGE };
+        node.broker.history(arrival.following.channel(), query).await
+    };
+    match from {
+        From::Here => {}
+        From::Oldest => {
+            let history = read(None).await?;
+            arrival.begin(history);
+        }
+        From::After(since) => {
+            let history = read(Some(since)).await?;
+            arrival.resume(since, history);
+            node.metrics.count_resume(arrival.gap.is_none());
+        }
     }
     Ok(arrival)
 }
@@ -338,7 +395,13 @@ async fn join(
 
 impl Arrival {
     fn from_here(attachment: Attachment, at: Position) -> Self {
-        Self { following: Following::new(attachment, at), gap: None, entries: Vec::new() }
+        Self { following: Following::new(attachment, at), gap: None, entries: Vec::new(), progress: None }
+    }
+
+    /// Follows from the oldest publication that is kept.
+    fn begin(&mut self, history: History) {
+        self.following.restart(history.entries.first().map_or(history.top, |entry| entry.step.before()));
+        self.entries = history.entries;
     }
 
     /// Follows from an earlier place, or from where the stream can be followed.

@@ -109,7 +109,10 @@ impl Followings {
 
     /// Follows one more channel.
     pub(crate) fn add(&mut self, arrival: Arrival, endpoint: &Endpoint, peer: &Arc<Peer>) {
-        let Arrival { mut following, gap, entries } = arrival;
+        let Arrival { mut following, gap, entries, progress } = arrival;
+        if let Some(progress) = progress {
+            peer.track(*progress);
+        }
         let channel = following.attachment.channel().clone();
         if let Some(reason) = gap {
             tell_gap(&channel, reason, following.at(), endpoint, peer);
@@ -235,11 +238,14 @@ impl Following {
                         position: Some(position),
                         publication: &publication,
                     };
-                    if peer.is_for(endpoint.framing.audience(&publication), &publication)
-                        && let Some(frame) = endpoint.frame(&message, None)
-                        && peer.push(frame, Some((channel, position))) != Push::Queued
-                    {
-                        break;
+                    let is_for = peer.is_for(endpoint.framing.audience(&publication), &publication);
+                    match is_for.then(|| endpoint.frame(&message, None)).flatten() {
+                        None => peer.pass(channel, position),
+                        Some(frame) => {
+                            if peer.push(frame, Some((channel, position))) != Push::Queued {
+                                break;
+                            }
+                        }
                     }
                 }
                 Err(error) => tracing::error!(%channel, %error, "a stored publication cannot be read"),

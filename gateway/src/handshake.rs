@@ -16,7 +16,7 @@ use chassis::listener::ConnectionGuard;
 use chassis::problem::Problem;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use proto::{Cursor, ErrorCode};
+use proto::{Cursor, DeviceId, ErrorCode};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -38,10 +38,10 @@ impl Door {
         let carried = self.credential(&request)?;
         let token = carried.credential.map(Cow::into_owned);
         let subprotocol = carried.subprotocol.and_then(|name| HeaderValue::from_str(name).ok());
-        let since = since(request.uri())?;
+        let (since, device) = asked(request.uri())?;
         let guard = request.extensions().get::<ConnectionGuard>().cloned();
         let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(self.serve(upgrade, Handshake { token, since, resume: None }, guard));
+        tokio::spawn(self.serve(upgrade, Handshake { token, since, resume: None, device }, guard));
 
         let mut response = switching_protocols(accept);
         if let Some(name) = subprotocol {
@@ -78,15 +78,21 @@ pub(crate) async fn take_over(upgrade: OnUpgrade) -> Option<(Arc<TcpStream>, Byt
     Some((Arc::new(parts.io.into_inner()), Bytes::copy_from_slice(&parts.read_buf)))
 }
 
-/// The places from which a client that brings its token along wants to go on: `?since=`, a cursor.
-fn since(uri: &Uri) -> Result<Cursor, Problem> {
+/// What a client that brings its token along may say in the query: the places from which it wants to go on, `?since=`, a
+/// cursor; and which of the user's devices it is, `?device=`.
+fn asked(uri: &Uri) -> Result<(Cursor, Option<DeviceId>), Problem> {
     #[derive(Deserialize)]
-    struct Since {
+    struct Asked {
         since: Option<String>,
+        device: Option<String>,
     }
-    let bad = |detail: String| Problem::new(ErrorCode::InvalidPosition).detail(detail);
-    let Query(Since { since }) = Query::try_from_uri(uri).map_err(|error| bad(error.to_string()))?;
-    since.map_or(Ok(Cursor::default()), |since| since.parse()).map_err(|error| bad(format!("since {error}")))
+    let bad = |code, detail: String| Problem::new(code).detail(detail);
+    let Query(Asked { since, device }) =
+        Query::try_from_uri(uri).map_err(|error| bad(ErrorCode::InvalidPosition, error.to_string()))?;
+    let since = since.map_or(Ok(Cursor::default()), |since| since.parse());
+    let since = since.map_err(|error| bad(ErrorCode::InvalidPosition, format!("since {error}")))?;
+    let device = device.map(DeviceId::new).transpose();
+    Ok((since, device.map_err(|error| bad(ErrorCode::InvalidName, format!("device {error}")))?))
 }
 
 /// Checks the fields of a handshake (RFC 6455, section 4.2.1) and computes the answer to its key.

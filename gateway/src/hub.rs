@@ -289,9 +289,13 @@ impl Hub {
                     subscriber.peer.lag(channel, subscriber.after);
                     false
                 }
-                Some(step) => {
-                    frame.is_none_or(|frame| peer.feed(channel, step.before(), step.position, frame))
-                }
+                Some(step) => match frame {
+                    Some(frame) => peer.feed(channel, step.before(), step.position, frame),
+                    None => {
+                        peer.pass(channel, step.position);
+                        true
+                    }
+                },
             }
         });
     }

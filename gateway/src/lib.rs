@@ -9,6 +9,7 @@
 mod clerk;
 mod config;
 mod connection;
+mod device_book;
 mod door;
 mod drain;
 mod endpoint;
@@ -25,10 +26,12 @@ mod long_poll;
 mod metrics;
 mod neighbours;
 mod node;
+mod offline;
 mod outbound;
 mod peer;
 mod policy;
 mod presence;
+mod progress;
 mod pulse;
 mod rate;
 mod reader;
@@ -61,9 +64,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
 pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
-pub use policy::{Admission, RoomName};
+pub use offline::{First, Offline};
+pub use policy::{Admission, ClaimsText};
 
 use clerk::Clerk;
+use device_book::DeviceBook;
 use door::Door;
 use drain::Drain;
 use endpoint::EndpointId;
@@ -125,9 +130,11 @@ impl Gateway {
             pulse: Arc::clone(&pulse),
         };
         let keeper = Keeper::new(Arc::clone(&broker));
+        let devices = DeviceBook::new(Arc::clone(&broker));
         let node = Arc::new(Node {
             presence: PresenceBook::new(&broker),
             keeper: Arc::clone(&keeper),
+            devices: Arc::clone(&devices),
             broker: Arc::clone(&broker),
             hub: Arc::clone(&hub),
             pulse: Arc::clone(&pulse),
@@ -154,6 +161,7 @@ impl Gateway {
             tokio::spawn(reader::audit(hub, broker)),
             tokio::spawn(clerk.run(questions)),
             tokio::spawn(async move { keeper.run().await }),
+            tokio::spawn(async move { devices.run().await }),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
         ];
         tasks.extend((0..flusher.lanes()).map(|lane| {
@@ -240,6 +248,9 @@ impl Gateway {
     pub async fn drain(&self, window: Duration) {
         self.node.drain.begin();
         self.node.pulse.drain(window, self.reconnect_window).await;
+        if let Err(error) = self.node.devices.tell().await {
+            tracing::warn!(%error, "what some devices have got is given to them again");
+        }
     }
 }
 

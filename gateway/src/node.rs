@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker::Broker;
 use chassis::auth::{Identity, TokenError, Verifier};
 
+use crate::device_book::DeviceBook;
 use crate::drain::Drain;
 use crate::hub::Hub;
 use crate::keeper::Keeper;
@@ -18,6 +19,7 @@ pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) keeper: Arc<Keeper>,
+    pub(crate) devices: Arc<DeviceBook>,
     pub(crate) presence: Arc<PresenceBook>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) verifier: Arc<Verifier>,

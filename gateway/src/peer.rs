@@ -16,6 +16,7 @@ use proto::{Channel, Close, Position, Publication, SessionId, UserId};
 
 use crate::endpoint::EndpointId;
 use crate::outbound::{Flush, Outbound, Push};
+use crate::progress::Progress;
 use crate::standing::Standing;
 use crate::ws_frame;
 
@@ -54,6 +55,8 @@ pub(crate) struct Peer {
     /// Where the client stands, if it is told that with each event. Held while an event is queued, so that the order of
     /// events is that of places.
     standing: Mutex<Option<Box<Standing>>>,
+    /// How far its device has got in the user's channel, where that is remembered.
+    progress: OnceLock<Box<Mutex<Progress>>>,
     /// Who it is, once that is known.
     user: OnceLock<UserId>,
     /// Which wire format it wants.
@@ -100,6 +103,7 @@ impl Peer {
             session: new_session_id(),
             resumed: OnceLock::new(),
             standing: Mutex::new(None),
+            progress: OnceLock::new(),
             user: OnceLock::new(),
             endpoint,
             born: now,
@@ -138,6 +142,23 @@ impl Peer {
     /// Looks at where the client stands, or changes it; `None` if nobody keeps that.
     pub(crate) fn standing<T>(&self, look: impl FnOnce(&mut Standing) -> T) -> Option<T> {
         self.standing.lock().as_deref_mut().map(look)
+    }
+
+    /// Follows from here on how far the client's device gets.
+    pub(crate) fn track(&self, progress: Progress) {
+        self.progress.get_or_init(|| Box::new(Mutex::new(progress)));
+    }
+
+    /// Looks at how far the client's device has got, or changes it; `None` if nobody remembers that.
+    pub(crate) fn progress<T>(&self, look: impl FnOnce(&mut Progress) -> T) -> Option<T> {
+        self.progress.get().map(|progress| look(&mut progress.lock()))
+    }
+
+    /// Everything of a channel up to here is queued, or is not for this client.
+    pub(crate) fn pass(&self, channel: &Channel, to: Position) {
+        if self.progress(|progress| progress.sent(channel, to)) == Some(true) {
+            self.call();
+        }
     }
 
     /// Notes who it is. A session never becomes another user's.
@@ -179,6 +200,14 @@ impl Peer {
 
     /// Queues a frame that brings the client to a position, or nowhere, if there is room for it.
     pub(crate) fn push(&self, frame: Bytes, to: Option<(&Channel, Position)>) -> Push {
+        let pushed = self.push_with_place(frame, to);
+        if let (Push::Queued, Some((channel, to))) = (pushed, to) {
+            self.pass(channel, to);
+        }
+        pushed
+    }
+
+    fn push_with_place(&self, frame: Bytes, to: Option<(&Channel, Position)>) -> Push {
         if !ws_frame::is_begin_of_text(&frame) {
             return self.outbound.push(frame);
         }
@@ -195,6 +224,13 @@ impl Peer {
 
     /// Queues a frame that is not a publication: a reply, or a gap, after which the client stands elsewhere.
     pub(crate) fn tell(&self, frame: Bytes, to: Option<(&Channel, Position)>) {
+        self.tell_with_place(frame, to);
+        if let Some((channel, to)) = to {
+            self.pass(channel, to);
+        }
+    }
+
+    fn tell_with_place(&self, frame: Bytes, to: Option<(&Channel, Position)>) {
         if !ws_frame::is_begin_of_text(&frame) {
             return self.outbound.push_control(frame);
         }

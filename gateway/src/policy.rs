@@ -12,23 +12,23 @@ pub struct Admission {
     /// What they must say.
     pub claims: Vec<ClaimRule>,
     /// The rooms that a session is in by itself.
-    pub rooms: Vec<RoomName>,
+    pub rooms: Vec<ClaimsText>,
 }
 
-/// The name of a room with placeholders for claims, such as `org:${claims.organizationId}`.
+/// A text with placeholders for claims, such as `org:${claims.organizationId}`.
 #[derive(Debug, Clone)]
-pub struct RoomName {
+pub struct ClaimsText {
     written: String,
     template: Template<Claims>,
 }
 
-impl PartialEq for RoomName {
+impl PartialEq for ClaimsText {
     fn eq(&self, other: &Self) -> bool {
         self.written == other.written
     }
 }
 
-impl RoomName {
+impl ClaimsText {
     /// Compiles what was written under `key`.
     ///
     /// # Errors
@@ -38,15 +38,22 @@ impl RoomName {
         Ok(Self { written: written.to_owned(), template })
     }
 
-    /// The room for these claims, a JSON object.
-    fn room(&self, claims: &str) -> Result<Room, ClaimError> {
-        let fault = |claim: &str, fault| ClaimError { claim: claim.to_owned(), fault };
+    /// The text for these claims, a JSON object.
+    pub(crate) fn text(&self, claims: &str) -> Result<String, ClaimError> {
         let text = self.template.render_whole(&claims).map_err(|Missing(placeholder)| {
             let claim = placeholder.strip_prefix("claims.").unwrap_or(&placeholder);
-            fault(claim, ClaimFault::Missing)
+            ClaimError { claim: claim.to_owned(), fault: ClaimFault::Missing }
         })?;
-        let name = scalar(&text).ok_or_else(|| fault(&self.written, ClaimFault::NotTextOrInteger))?;
-        Room::new(name).map_err(|error| fault(&self.written, ClaimFault::Name(error)))
+        scalar(&text).map(Into::into).ok_or_else(|| self.fault(ClaimFault::NotTextOrInteger))
+    }
+
+    /// The room of this name.
+    fn room(&self, claims: &str) -> Result<Room, ClaimError> {
+        Room::new(self.text(claims)?).map_err(|error| self.fault(ClaimFault::Name(error)))
+    }
+
+    fn fault(&self, fault: ClaimFault) -> ClaimError {
+        ClaimError { claim: self.written.clone(), fault }
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
     #[test]
     fn rooms_are_named_by_claims_and_a_token_without_them_is_refused() {
         let rooms = ["org:${claims.organizationId}", "$claims.team ?? \"staff\""];
-        let rooms = rooms.map(|name| RoomName::compile("rooms", name).unwrap());
+        let rooms = rooms.map(|name| ClaimsText::compile("rooms", name).unwrap());
         let admission = Admission { claims: Vec::new(), rooms: rooms.into() };
         let admitted = |claims| {
             let rooms = admission.admit(&identity(claims)).map_err(|error| error.to_string())?;
@@ -107,6 +114,6 @@ mod tests {
 
     #[test]
     fn a_template_of_something_else_than_claims_is_refused() {
-        assert!(RoomName::compile("rooms", "org:${user.id}").is_err());
+        assert!(ClaimsText::compile("rooms", "org:${user.id}").is_err());
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Pulse {
     /// All connections. A slice is looked at when its number and the second are the same but for whole [`LOOK`]s.
     slices: Vec<Mutex<Vec<Weak<Peer>>>>,
     numbers: AtomicUsize,
+    /// Those to be called when the second is over in which they asked for it.
+    soon: Mutex<Vec<(u32, Weak<Peer>)>>,
 }
 
 impl Pulse {
@@ -37,6 +39,7 @@ impl Pulse {
             endpoints,
             slices: (0..SLICES).map(|_| Mutex::default()).collect(),
             numbers: AtomicUsize::new(0),
+            soon: Mutex::default(),
         }
     }
 
@@ -57,6 +60,11 @@ impl Pulse {
         }
     }
 
+    /// Calls a connection when this second is over.
+    pub(crate) fn call_soon(&self, peer: &Arc<Peer>) {
+        self.soon.lock().push((self.second(), Arc::downgrade(peer)));
+    }
+
     /// Beats until the task is dropped; `each_second` is done as well.
     pub(crate) async fn beat(&self, mut each_second: impl FnMut()) {
         let mut ticks = time::interval(Duration::from_secs(1));
@@ -70,6 +78,8 @@ impl Pulse {
                 self.visit(missed, second);
             }
             last = second;
+            let due: Vec<_> = self.soon.lock().extract_if(.., |(asked, _)| *asked < second).collect();
+            due.iter().filter_map(|(_, peer)| peer.upgrade()).for_each(|peer| peer.call());
             each_second();
         }
     }

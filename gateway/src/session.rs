@@ -19,8 +19,8 @@ use broker::MembershipChange;
 use bytes::Bytes;
 use chassis::auth::TokenError;
 use proto::{
-    About, Channel, ChannelRules, Close, Command, Cursor, ErrorCode, Invalid, NodeId, Outgoing, Request,
-    RequestId, Room, SessionId, Timestamp,
+    About, Channel, ChannelRules, Close, Command, Cursor, DeviceId, ErrorCode, Invalid, NodeId, Outgoing,
+    Request, RequestId, Room, SessionId, Timestamp,
 };
 
 use crate::endpoint::Endpoint;
@@ -70,6 +70,8 @@ pub(crate) struct Handshake {
     pub(crate) since: Cursor,
     /// The session that it wants to go on with.
     pub(crate) resume: Option<Resume>,
+    /// Which of the user's devices it says to be.
+    pub(crate) device: Option<DeviceId>,
 }
 
 /// What a client has of an earlier connection.
@@ -90,6 +92,8 @@ pub(crate) enum Timer {
     Token,
     /// What nodes tell each other of the user has to be looked up again.
     Review,
+    /// How far the client's device has got has to be told again, to be remembered.
+    Device,
     /// The client has to catch up.
     Lag,
     /// The client has to answer a close.
@@ -97,8 +101,8 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Authentication, Self::Token, Self::Review, Self::Lag, Self::Goodbye];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Authentication, Self::Token, Self::Review, Self::Device, Self::Lag, Self::Goodbye];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -115,6 +119,8 @@ pub(crate) struct Session {
     is_accepted: bool,
     /// The session that the client wants to go on with, until it is decided whether it does.
     resume: Option<Box<Resume>>,
+    /// Which of the user's devices the client says to be, until it is admitted.
+    device: Option<DeviceId>,
     /// The request under way.
     pending: Pending,
     effects: VecDeque<Effect>,
@@ -145,6 +151,7 @@ impl Session {
             bucket: Bucket::new(0, Timestamp(0)),
             is_accepted: false,
             resume: None,
+            device: None,
             pending: Pending::default(),
             effects: VecDeque::new(),
         }
@@ -166,8 +173,8 @@ impl Session {
 
     /// The connection is open.
     pub(crate) fn opened(&mut self, handshake: Handshake, now: Timestamp) {
-        let Handshake { token, since, resume } = handshake;
-        self.resume = resume.map(Box::new);
+        let Handshake { token, since, resume, device } = handshake;
+        (self.resume, self.device) = (resume.map(Box::new), device);
         self.bucket = Bucket::new(self.terms.endpoint.rate, now);
         self.state = State::Anonymous(since);
         let token = match token {
@@ -232,8 +239,9 @@ impl Session {
             (State::Anonymous(_), Command::Auth { token, .. }) if token.is_empty() => {
                 self.refuse(Purpose::Authenticate, &TokenError::Malformed);
             }
-            (State::Anonymous(_), Command::Auth { token, since }) => {
+            (State::Anonymous(_), Command::Auth { token, since, device }) => {
                 self.state = State::Anonymous(since);
+                self.device = device.or(self.device.take());
                 self.verify(token, Purpose::Authenticate);
             }
             (State::Anonymous(_), _) => return Err((ErrorCode::NotAuthenticated, "authenticate first")),
@@ -396,7 +404,7 @@ impl Session {
             Timer::Authentication => self.close(Close::AuthTimeout, None),
             Timer::Token => self.close(Close::TokenExpired, None),
             Timer::Lag => self.close(Close::Slow, None),
-            Timer::Review | Timer::Goodbye => {}
+            Timer::Review | Timer::Device | Timer::Goodbye => {}
         }
     }
 

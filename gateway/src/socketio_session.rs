@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::http::request;
 use proto::framing::Framing;
 use proto::framing::socketio::{Body, Events, Packet};
-use proto::{Close, Cursor, SessionId};
+use proto::{Close, Cursor, DeviceId, SessionId};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -80,6 +80,9 @@ struct Auth<'a> {
     /// The last thing that it was told of where it is.
     #[serde(borrow)]
     offset: Option<Cow<'a, str>>,
+    /// Which of the user's devices it is.
+    #[serde(borrow)]
+    device: Option<Cow<'a, str>>,
 }
 
 impl Service for Door {
@@ -151,6 +154,25 @@ impl Session for Client {
         }
     }
 
+    fn wants_ping(&mut self) -> bool {
+        match &mut self.state {
+            State::Connected(connection) => connection.transport().asks(),
+            State::Apart { .. } => false,
+        }
+    }
+
+    fn pinged(&mut self) {
+        if let State::Connected(connection) = &mut self.state {
+            connection.transport().asked();
+        }
+    }
+
+    fn ponged(&mut self) {
+        if let State::Connected(connection) = &mut self.state {
+            connection.transport().answer();
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Apart { until, .. } => Some(until),
@@ -174,14 +196,16 @@ impl Session for Client {
 impl Client {
     fn connect(&mut self, auth: Option<&RawValue>) {
         let auth = auth.and_then(|auth| serde_json::from_str(auth.get()).ok());
-        let Auth { token, pid, offset } = auth.unwrap_or_default();
+        let Auth { token, pid, offset, device } = auth.unwrap_or_default();
         let token = token.map(Cow::into_owned).or_else(|| self.token.take());
         let Door { node, terms, .. } = self.door.clone();
         let pipe = Pipe::new(self.namespace().to_owned());
         let mut connection = Box::new(Connection::new(node, terms, Arc::clone(&self.peer), pipe, None));
         let key = pid.and_then(|pid| SessionId::new(&*pid).ok());
         let resume = key.map(|key| Resume { key, told: offset.map(Cow::into_owned) });
-        connection.begin(Handshake { token, since: Cursor::default(), resume });
+        // What is no name is the application's own.
+        let device = device.and_then(|device| DeviceId::new(device).ok());
+        connection.begin(Handshake { token, since: Cursor::default(), resume, device });
         self.state = State::Connected(connection);
     }
 

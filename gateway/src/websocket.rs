@@ -12,6 +12,7 @@ use crate::connection::{Incoming, Transport};
 use crate::endpoint::Endpoint;
 use crate::peer::Peer;
 use crate::wire::{self, Reader};
+use crate::ws_frame;
 
 /// See the module's documentation.
 pub(crate) struct WebSocket {
@@ -44,9 +45,16 @@ impl Transport for WebSocket {
             Some(Ok(Message::Binary(_))) => Incoming::Violation(Close::UnsupportedData),
             // The answer is queued already; the stream ends when it is written.
             Some(Ok(Message::Close(_))) => Incoming::Goodbye,
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::SignOfLife,
+            Some(Ok(Message::Pong(payload))) => {
+                ws_frame::pong_number(&payload).map_or(Incoming::SignOfLife, Incoming::Answer)
+            }
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => Incoming::SignOfLife,
             Some(Err(error)) => wire::fault(&error).map_or(Incoming::Gone, Incoming::Violation),
             None => Incoming::Gone,
         })
+    }
+
+    fn ask(&mut self, peer: &Peer, number: u32) {
+        peer.outbound.push_control(ws_frame::ping(number));
     }
 }

@@ -16,6 +16,16 @@ const PING: u8 = 0x9;
 /// A ping without payload.
 pub(crate) const PING_FRAME: Bytes = Bytes::from_static(&[FIN | PING, 0]);
 
+/// A ping with a number.
+pub(crate) fn ping(number: u32) -> Bytes {
+    build(FIN | PING, 4, |frame| frame.put_u32(number))
+}
+
+/// The number that a pong repeats, if its ping had one.
+pub(crate) fn pong_number(payload: &[u8]) -> Option<u32> {
+    payload.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// A text message.
 pub(crate) fn text(text: &str) -> Bytes {
     build(FIN | TEXT, text.len(), |frame| frame.put_slice(text.as_bytes()))
@@ -94,6 +104,13 @@ mod tests {
             assert_eq!(format!("{opcode}"), "TEXT");
             assert_eq!(payload.len(), length);
         }
+    }
+
+    #[test]
+    fn a_pong_repeats_the_number_of_its_ping() {
+        let (opcode, payload) = parse(&ping(0x0102_0304));
+        assert_eq!((format!("{opcode}"), pong_number(&payload)), ("PING".to_owned(), Some(0x0102_0304)));
+        assert_eq!((pong_number(&[]), pong_number(&[0; 5])), (None, None));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::cursor::Cursor;
 use crate::error::ErrorCode;
-use crate::name::{EventName, MessageId, Room, SessionId, UserId};
+use crate::name::{DeviceId, EventName, MessageId, Room, SessionId, UserId};
 use crate::position::Position;
 use crate::profile::Profile;
 use crate::publication::{Publication, Timestamp};
@@ -61,6 +61,9 @@ pub enum Command {
         /// The last positions seen of the channels that a session listens to by itself; what came after them is
         /// delivered first.
         since: Cursor,
+        /// Which of the user's devices this is; what it missed in the user's channel is delivered first, where `since` does
+        /// not say from where.
+        device: Option<DeviceId>,
     },
     /// Replace the token before it runs out.
     Refresh {

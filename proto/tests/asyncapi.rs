@@ -111,8 +111,9 @@ fn raw(value: &Value) -> Box<RawValue> {
 /// What a decoded request says, as the frame that would say just that.
 fn as_frame(request: &Request) -> Value {
     let mut frame = match &request.command {
-        Command::Auth { token, since } => {
-            json!({ "token": token, "since": Some(since.to_string()).filter(|text| !text.is_empty()) })
+        Command::Auth { token, since, device } => {
+            let since = Some(since.to_string()).filter(|text| !text.is_empty());
+            json!({ "token": token, "since": since, "device": device })
         }
         Command::Refresh { token } => json!({ "token": token }),
         Command::Join { room, since } => json!({ "room": room, "since": since }),

@@ -21,7 +21,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
-use crate::policy::{Admission, RoomName};
+use crate::offline::{First, Offline};
+use crate::policy::{Admission, ClaimsText};
 use crate::pulse::LOOK;
 
 /// Where clients of Socket.IO look for it if nobody tells them otherwise.
@@ -42,7 +43,11 @@ pub(super) const ENDPOINTS: [OptionSpec; 2] = [
         help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket`, \
                `events` or `socketio`), `framing` (`native`, `flat` or `event`; Socket.IO has its own), `namespace` (that of \
                Socket.IO, `/`), `recovery` (how long a client of Socket.IO may stay away and miss nothing, `2m`; `0s` for not \
-               at all), `vocabulary` (the name of one), `in_band` (whether a \
+               at all), `offline` (whether what is sent to a user \
+               who is away waits for their next connection here, once for each of their devices and for as long as their channel \
+               keeps it: `off`; `kept`, where a device of which nothing is known gets all that is kept; or `new`, where it gets \
+               what is sent from then on), `device` (the name of a client's device that says none itself: a text, perhaps with \
+               placeholders such as `${claims.device}`), `vocabulary` (the name of one), `in_band` (whether a \
                token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
                `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
                itself: names with placeholders such as `org:${claims.organizationId}`), `max_sessions` (of a \
@@ -77,6 +82,9 @@ struct Table {
     framing: Option<String>,
     namespace: Option<String>,
     recovery: Option<HumanDuration>,
+    #[serde(default)]
+    offline: WrittenOffline,
+    device: Option<String>,
     vocabulary: Option<String>,
     in_band: Option<bool>,
     #[serde(default)]
@@ -108,6 +116,15 @@ enum WrittenProtocol {
     WebSocket,
     Events,
     SocketIo,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenOffline {
+    #[default]
+    Off,
+    Kept,
+    New,
 }
 
 #[derive(Default, Clone, Copy, Deserialize)]
@@ -183,7 +200,8 @@ impl Table {
             }
         };
         let recovery = self.recovery(&mut wrong);
-        let rooms = self.rooms.iter().map(|name| RoomName::compile("rooms", name));
+        let offline = self.offline(&mut wrong);
+        let rooms = self.rooms.iter().map(|name| ClaimsText::compile("rooms", name));
         let rooms = rooms.collect::<Result<_, _>>().unwrap_or_else(|error| {
             wrong.push(("rooms", error.problem.to_string()));
             Vec::new()
@@ -202,6 +220,7 @@ impl Table {
             admission: Admission { claims: self.claims, rooms },
             max_sessions: self.max_sessions,
             recovery,
+            offline,
             refusal: match self.refusal {
                 WrittenRefusal::ByReason => Refusal::ByReason,
                 WrittenRefusal::PolicyViolation => Refusal::PolicyViolation,
@@ -216,6 +235,11 @@ impl Table {
             queue_bytes: self.queue_size.map_or(default.queue_bytes, ByteSize::as_usize),
             max_lag: self.max_lag.map_or(default.max_lag, |written| written.0),
         };
+        if endpoint.offline.is_some() && !endpoint.can_tell_gaps() {
+            let message =
+                "needs words for `gap` in the vocabulary: what is told to who was away for too long";
+            wrong.push(("offline", message.to_owned()));
+        }
         wrong.extend(limits(&endpoint));
         if wrong.is_empty() { Ok(endpoint) } else { Err(wrong) }
     }
@@ -232,6 +256,30 @@ impl Table {
             wrong.push(("recovery", "must be at most a day".to_owned()));
         }
         (!window.is_zero()).then_some(window)
+    }
+
+    fn offline(&self, wrong: &mut Vec<Wrong>) -> Option<Offline> {
+        let first = match self.offline {
+            WrittenOffline::Kept => First::Kept,
+            WrittenOffline::New => First::New,
+            WrittenOffline::Off => {
+                if self.device.is_some() {
+                    wrong.push(("device", "means something only with `offline`".to_owned()));
+                }
+                return None;
+            }
+        };
+        if self.protocol == WrittenProtocol::Events {
+            let message =
+                "means nothing to the protocol events: its clients answer nothing, and say where they were";
+            wrong.push(("offline", message.to_owned()));
+        }
+        let device = self.device.as_ref().map(|text| ClaimsText::compile("device", text)).transpose();
+        let device = device.unwrap_or_else(|error| {
+            wrong.push(("device", error.problem.to_string()));
+            None
+        });
+        Some(Offline { first, device })
     }
 
     fn socketio(&self, vocabulary: Option<Vocabulary>) -> Result<Framing, Wrong> {
@@ -346,6 +394,19 @@ mod tests {
     }
 
     #[test]
+    fn an_offline_queue_is_for_those_who_can_be_told_of_a_gap() {
+        let table = "[[endpoints]]\nprotocol = \"socketio\"\nvocabulary = \"community\"\noffline = \"new\"\n";
+        let message = read(&format!("{table}{COMMUNITY}")).unwrap_err();
+        assert!(message.contains("endpoints[0].offline") && message.contains("gap"), "{message}");
+        let words = "outgoing.gap = { event = \"missed\", body = {} }\n";
+        let endpoints = read(&format!("{table}device = \"any\"\n{COMMUNITY}{words}")).unwrap();
+        let offline = endpoints[0].offline.as_ref().unwrap();
+        assert!(offline.first == First::New && offline.device.is_some());
+        let native = read("[[endpoints]]\npath = \"/a\"\noffline = \"kept\"\n").unwrap();
+        assert_eq!(native[0].offline, Some(Offline { first: First::Kept, device: None }));
+    }
+
+    #[test]
     fn a_mistake_is_told_by_its_key() {
         for (text, key) in [
             ("[[endpoints]]\npath = \"chat\"\n", "endpoints[0].path"),
@@ -370,6 +431,12 @@ mod tests {
             ("[[endpoints]]\npath = \"/a\"\nrate = 0\n", "endpoints[0].rate"),
             ("[[endpoints]]\npath = \"/a\"\nheartbeat = \"1m\"\n", "endpoints[0].pong_timeout"),
             ("[[endpoints]]\npath = \"/a\"\nspeed = 1\n", "speed"),
+            ("[[endpoints]]\npath = \"/a\"\ndevice = \"any\"\n", "endpoints[0].device"),
+            ("[[endpoints]]\npath = \"/a\"\noffline = \"kept\"\ndevice = \"$body\"\n", "endpoints[0].device"),
+            (
+                "[[endpoints]]\npath = \"/a\"\nprotocol = \"events\"\noffline = \"kept\"\n",
+                "endpoints[0].offline",
+            ),
             ("[[endpoints]]\npath = \"/a\"\nrooms = [\"$user.id\"]\n", "endpoints[0].rooms"),
             ("[[endpoints]]\npath = \"/a\"\nclaims = [{ format = \"uuid\" }]\n", "claim"),
             ("[vocabularies.v.incoming.a]\naction = \"dance\"\n", "vocabularies.v.incoming.a"),

@@ -11,6 +11,7 @@ use super::member::Member;
 use super::operation::{Keep, Operation, Purpose, Resumed};
 use super::{Effect, Session, State, Timer};
 use crate::endpoint;
+use crate::offline::Device;
 use crate::standing::Record;
 
 impl Session {
@@ -22,6 +23,7 @@ impl Session {
     pub(super) fn admit(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
         // A connection that may live for days keeps what is needed later, not the whole token.
         let profile = self.profile(&identity);
+        let device = self.device(&identity);
         identity.claims.clear();
         self.set(Timer::Authentication, None);
         self.set(Timer::Token, Some(remaining(&identity, now)));
@@ -37,10 +39,13 @@ impl Session {
         // Only who is connected by its token knows by what to come back.
         let is_kept = self.terms.endpoint.recovery.is_some() && !self.is_accepted;
         let operation = match &self.resume {
-            Some(resume) if is_kept => Operation::Recall { key: resume.key.clone() },
+            Some(resume) if is_kept => {
+                self.device = device.map(|device| device.id);
+                Operation::Recall { key: resume.key.clone() }
+            }
             _ => {
                 let keep = if is_kept { Keep::New } else { Keep::No };
-                Operation::Admit { tenant, user, rooms, since, place, keep }
+                Operation::Admit { tenant, user, rooms, since, device, place, keep }
             }
         };
         self.effects.push_back(Effect::Start(operation));
@@ -48,6 +53,8 @@ impl Session {
 
     /// A session was looked for. It is gone on with by the same user, in the rooms that the token still allows.
     pub(super) fn recalled(&mut self, record: Option<Box<Record>>) {
+        let named = self.device.take();
+        let device = self.terms.endpoint.offline.as_ref().and_then(|offline| offline.device(named, "{}"));
         let State::Admitted(member) = &self.state else { return };
         let (tenant, user) = (member.identity.tenant.clone(), member.entry());
         let place = self.place(member);
@@ -61,7 +68,8 @@ impl Session {
         });
         let (rooms, since) = (member.rooms.assigned().to_vec(), Cursor::default());
         let keep = resumed.unwrap_or(Keep::New);
-        self.effects.push_back(Effect::Start(Operation::Admit { tenant, user, rooms, since, place, keep }));
+        let admit = Operation::Admit { tenant, user, rooms, since, device, place, keep };
+        self.effects.push_back(Effect::Start(admit));
     }
 
     pub(super) fn refresh(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
@@ -117,6 +125,13 @@ impl Session {
         if self.terms.endpoint.max_sessions > 0 {
             self.set(Timer::Review, Some(PLACE_KEPT / 4));
         }
+    }
+
+    /// Which of the user's devices it is, where that counts.
+    fn device(&mut self, identity: &Identity) -> Option<Device> {
+        let offline = self.terms.endpoint.offline.as_ref()?;
+        let claims = serde_json::to_string(&identity.claims).unwrap_or_default();
+        offline.device(self.device.take(), &claims)
     }
 
     /// What the endpoint's vocabulary shows of a user. Without a usable one the session goes on without it.

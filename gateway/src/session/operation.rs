@@ -7,6 +7,7 @@ use proto::{
     UserId,
 };
 
+use crate::offline::Device;
 use crate::standing::Record;
 
 /// An operation.
@@ -24,6 +25,8 @@ pub(crate) enum Operation {
         user: PresenceEntry,
         rooms: Vec<Room>,
         since: Cursor,
+        /// Which of the user's devices it is, where what it missed is remembered.
+        device: Option<Device>,
         place: Option<Place>,
         keep: Keep,
     },

@@ -31,7 +31,7 @@ fn identity(user: &str) -> Box<Identity> {
 }
 
 fn with_token() -> Handshake {
-    Handshake { token: Some("token".to_owned()), since: Cursor::default(), resume: None }
+    Handshake { token: Some("token".to_owned()), since: Cursor::default(), resume: None, device: None }
 }
 
 /// The user is a member of no room.
@@ -98,7 +98,7 @@ fn a_session_begins_when_its_token_is_good() {
     assert_eq!(ask(&mut session, join("a")), ["error not_authenticated"]);
     assert_eq!(ask(&mut session, Command::Ping), ["pong"]);
     assert_eq!(
-        ask(&mut session, Command::Auth { token: "t".to_owned(), since: Cursor::default() }),
+        ask(&mut session, Command::Auth { token: "t".to_owned(), since: Cursor::default(), device: None }),
         ["Verify"]
     );
     session.finished(Outcome::Verified(Purpose::Authenticate, Ok(identity("ann"))), NOW);
@@ -225,7 +225,10 @@ fn asking(resume: Option<Resume>, token: Option<&str>) -> Session {
         channels: Arc::default(),
     };
     let mut session = Session::new(Arc::new(terms), SessionId::new("s").unwrap());
-    session.opened(Handshake { token: token.map(str::to_owned), since: Cursor::default(), resume }, NOW);
+    session.opened(
+        Handshake { token: token.map(str::to_owned), since: Cursor::default(), resume, device: None },
+        NOW,
+    );
     session
 }
 

@@ -63,6 +63,8 @@ enum Event {
     Aborted,
     /// The next packet of the body can be taken.
     Posted,
+    /// The session wants the client to be pinged.
+    Ping,
     /// The session wants to end.
     Closed(Close),
     /// The candidate said something, or is gone.
@@ -160,6 +162,9 @@ impl<S: Service> Driver<S> {
         if !is_closing && let Poll::Ready(close) = self.session.poll(cx) {
             return Poll::Ready(Event::Closed(close));
         }
+        if !is_closing && self.engine.may_ping() && self.session.wants_ping() {
+            return Poll::Ready(Event::Ping);
+        }
         // Nothing is taken from a client that does not take what it is sent.
         let takes = is_closing || (self.session.is_ready() && self.link.has_room());
         match &mut self.socket {
@@ -185,6 +190,11 @@ impl<S: Service> Driver<S> {
             }
             Event::Aborted => Err(Fault::Over(Ended::Gone)),
             Event::Posted => self.post(now),
+            Event::Ping => {
+                self.engine.ping(self.core.config(), now);
+                self.ping();
+                Ok(())
+            }
             Event::Closed(_) if self.link.outbound().is_broken() => Err(Fault::Over(Ended::Gone)),
             Event::Closed(close) => Err(Fault::Close(close)),
             Event::Candidate(message) => {
@@ -223,7 +233,7 @@ impl<S: Service> Driver<S> {
         }
         while let Some(due) = self.engine.expired(self.core.config(), now) {
             match due {
-                Due::Ping => self.link.send_control(Frames::packet(&Packet::Ping(""))),
+                Due::Ping => self.ping(),
                 Due::Dead => return Err(Fault::Over(Ended::Silent)),
                 Due::Noop => _ = self.link.answer_poll(&Packet::Noop),
                 Due::CandidateTooSlow => self.refuse_candidate(),
@@ -233,6 +243,12 @@ impl<S: Service> Driver<S> {
             Some(deadline) if deadline <= now => self.session.expired().map_err(Fault::Close),
             _ => Ok(()),
         }
+    }
+
+    /// Pings the client, behind all that it was sent.
+    fn ping(&mut self) {
+        self.link.send_control(Frames::packet(&Packet::Ping("")));
+        self.session.pinged();
     }
 
     /// A request waits for something to be sent.
@@ -305,6 +321,10 @@ impl<S: Service> Driver<S> {
     fn packet(&mut self, packet: Packet<'_>, now: Instant) -> Result<(), Fault> {
         let message = match self.engine.received(packet, self.core.config(), now) {
             Receipt::Nothing => return Ok(()),
+            Receipt::Pong => {
+                self.session.ponged();
+                return Ok(());
+            }
             Receipt::Text(text) => Message::Text(text),
             Receipt::Binary(bytes) => Message::Binary(bytes),
             Receipt::Close => return Err(Fault::Over(Ended::Left)),

@@ -54,6 +54,8 @@ pub(super) enum Receipt<'a> {
     Text(&'a str),
     /// Bytes for the layer above.
     Binary(bytes::Bytes),
+    /// The client answered a ping.
+    Pong,
     /// The client ends the session.
     Close,
     /// Clients do not send this.
@@ -98,15 +100,26 @@ impl Engine {
             Packet::Binary(bytes) => Receipt::Binary(bytes),
             Packet::Pong(_) => {
                 // One that nobody asked for must not put off the next ping.
-                if let Heartbeat::Pong(_) = self.heartbeat {
-                    self.heartbeat = Heartbeat::Ping(now + config.ping_interval);
+                if let Heartbeat::Ping(_) = self.heartbeat {
+                    return Receipt::Nothing;
                 }
-                Receipt::Nothing
+                self.heartbeat = Heartbeat::Ping(now + config.ping_interval);
+                Receipt::Pong
             }
             Packet::Close => Receipt::Close,
             Packet::Noop => Receipt::Nothing,
             Packet::Open(_) | Packet::Ping(_) | Packet::Upgrade => Receipt::Violation,
         }
+    }
+
+    /// Whether a ping may be sent before it is due: the last one is answered.
+    pub(super) const fn may_ping(&self) -> bool {
+        matches!(self.heartbeat, Heartbeat::Ping(_))
+    }
+
+    /// A ping is sent before it is due.
+    pub(super) fn ping(&mut self, config: &Config, now: Instant) {
+        self.heartbeat = Heartbeat::Pong(now + config.ping_timeout);
     }
 
     /// A WebSocket came for the session. Answers whether it may try.
@@ -194,8 +207,20 @@ mod tests {
         assert_eq!(engine.expired(&config, start + 299 * MS), None);
         assert_eq!(engine.expired(&config, start + 300 * MS), Some(Due::Ping));
         assert_eq!(engine.expired(&config, start + 300 * MS), None);
-        assert_eq!(engine.received(Packet::Pong(""), &config, start + 310 * MS), Receipt::Nothing);
+        assert_eq!(engine.received(Packet::Pong(""), &config, start + 310 * MS), Receipt::Pong);
         assert_eq!(engine.deadline(), start + 610 * MS);
+    }
+
+    #[test]
+    fn a_client_may_be_pinged_early_and_one_ping_at_a_time() {
+        let (mut engine, config, start) = opened(true);
+        assert!(engine.may_ping());
+        engine.ping(&config, start + 10 * MS);
+        assert!(!engine.may_ping());
+        assert_eq!(engine.deadline(), start + 210 * MS);
+        assert_eq!(engine.received(Packet::Pong(""), &config, start + 20 * MS), Receipt::Pong);
+        assert!(engine.may_ping());
+        assert_eq!(engine.deadline(), start + 320 * MS);
     }
 
     #[test]

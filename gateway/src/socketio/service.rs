@@ -44,6 +44,17 @@ pub trait Session: Send + 'static {
         Poll::Pending
     }
 
+    /// Whether it wants the client to be pinged now, behind all that it was sent. Asked for whenever it was polled.
+    fn wants_ping(&mut self) -> bool {
+        false
+    }
+
+    /// The client is pinged.
+    fn pinged(&mut self) {}
+
+    /// The client answered the last ping: it has all that it was sent before.
+    fn ponged(&mut self) {}
+
     /// When [`Session::expired`] is to be called.
     fn deadline(&self) -> Option<Instant> {
         None

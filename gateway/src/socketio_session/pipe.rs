@@ -18,6 +18,9 @@ pub(super) struct Pipe {
     namespace: String,
     /// What the connection is to take next. More is given only when it was taken.
     incoming: Option<Incoming>,
+    /// The question that the client's next ping is to be, and the one that its last ping was.
+    asks: Option<u32>,
+    asked: Option<u32>,
     end: Option<End>,
 }
 
@@ -34,12 +37,29 @@ pub(super) enum End {
 
 impl Pipe {
     pub(super) const fn new(namespace: String) -> Self {
-        Self { namespace, incoming: None, end: None }
+        Self { namespace, incoming: None, asks: None, asked: None, end: None }
     }
 
     /// The client does something. Only for a connection that takes more.
     pub(super) fn give(&mut self, incoming: Incoming) {
         self.incoming = Some(incoming);
+    }
+
+    /// Whether the client is to be pinged.
+    pub(super) const fn asks(&self) -> bool {
+        self.asks.is_some()
+    }
+
+    /// The client was pinged.
+    pub(super) const fn asked(&mut self) {
+        self.asked = self.asks.take();
+    }
+
+    /// The client answered its last ping. Only for a connection that takes more.
+    pub(super) fn answer(&mut self) {
+        if let Some(number) = self.asked.take() {
+            self.give(Incoming::Answer(number));
+        }
     }
 
     /// The client leaves the namespace.
@@ -70,6 +90,10 @@ impl Transport for Pipe {
             (None, Some(_)) => Poll::Ready(Incoming::Gone),
             (None, None) => Poll::Pending,
         }
+    }
+
+    fn ask(&mut self, _peer: &Peer, number: u32) {
+        self.asks = Some(number);
     }
 
     fn accept(&mut self, peer: &Peer) {

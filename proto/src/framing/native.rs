@@ -10,7 +10,7 @@ use crate::error::ErrorCode;
 use crate::message::{
     Command, GapReason, HistoryItem, Invalid, Outgoing, PresenceEntry, Request, RequestId, SessionInfo,
 };
-use crate::name::{EventName, MessageId, NameError, Room, UserId};
+use crate::name::{DeviceId, EventName, MessageId, NameError, Room, UserId};
 use crate::position::{Position, PositionError};
 use crate::profile::Profile;
 use crate::publication::{Publication, Timestamp};
@@ -29,6 +29,8 @@ struct Incoming<'a> {
     room: Option<Cow<'a, str>>,
     #[serde(borrow)]
     since: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    device: Option<Cow<'a, str>>,
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -88,7 +90,14 @@ type Refusal = (ErrorCode, String);
 impl Incoming<'_> {
     fn command(self) -> Result<Command, Refusal> {
         Ok(match self.kind.as_ref() {
-            "auth" => Command::Auth { since: self.cursor()?, token: required(self.token, "token")? },
+            "auth" => Command::Auth {
+                since: self.cursor()?,
+                device: match self.device.as_deref() {
+                    Some(device) => Some(name("device", device, DeviceId::new)?),
+                    None => None,
+                },
+                token: required(self.token, "token")?,
+            },
             "refresh" => Command::Refresh { token: required(self.token, "token")? },
             "join" => Command::Join { room: self.room()?, since: self.since()? },
             "leave" => Command::Leave { room: self.room()? },
@@ -452,7 +461,7 @@ mod tests {
         #[test]
         fn any_object_is_decoded_or_refused(
             kind in "auth|refresh|join|leave|publish|presence|history|ping|x",
-            field in "room|token|since|event|data|messageId|limit|ephemeral|id",
+            field in "room|token|since|device|event|data|messageId|limit|ephemeral|id",
             value in r#"null|true|-1|1e999|"a"|"\\u0000"|\[\]|\{\}|"v1.1.1.1""#,
         ) {
             drop(decode(&format!(r#"{{"type":"{kind}","room":"r","{field}2":1,"{field}":{value}}}"#)));

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{VocabularyError, WILDCARD, rule};
 use crate::error::ErrorCode;
 use crate::message::{Command, Invalid, Request, RequestId};
-use crate::name::{EventName, MessageId, NameError, Room};
+use crate::name::{DeviceId, EventName, MessageId, NameError, Room};
 use crate::position::PositionError;
 use crate::template::{Holds, Missing, Step, Template, Values, Variable, quote, reach};
 
@@ -76,6 +76,7 @@ enum Field {
     Token,
     Room,
     Since,
+    Device,
     Event,
     Data,
     MessageId,
@@ -89,6 +90,7 @@ impl Field {
             Self::Token => "token",
             Self::Room => "room",
             Self::Since => "since",
+            Self::Device => "device",
             Self::Event => "event",
             Self::Data => "data",
             Self::MessageId => "message_id",
@@ -101,7 +103,7 @@ impl Action {
     /// The fields that a rule must and may have, `id` apart.
     const fn fields(self) -> (&'static [Field], &'static [Field]) {
         match self {
-            Self::Auth => (&[Field::Token], &[Field::Since]),
+            Self::Auth => (&[Field::Token], &[Field::Since, Field::Device]),
             Self::Refresh => (&[Field::Token], &[]),
             Self::Join => (&[Field::Room], &[Field::Since]),
             Self::Leave | Self::Presence => (&[Field::Room], &[]),
@@ -190,6 +192,10 @@ impl Rule {
             Action::Auth => Command::Auth {
                 token: self.required(Field::Token, heard)?,
                 since: self.since(heard)?.unwrap_or_default(),
+                device: match self.text(Field::Device, heard) {
+                    Some(device) => Some(name("device", &device, DeviceId::new)?),
+                    None => None,
+                },
             },
             Action::Refresh => Command::Refresh { token: self.required(Field::Token, heard)? },
             Action::Join => Command::Join { room: self.room(heard)?, since: self.since(heard)? },

@@ -2,7 +2,7 @@ use super::*;
 use crate::cursor::Cursor;
 use crate::error::ErrorCode;
 use crate::message::{About, Action, Command, GapReason, HistoryItem, PresenceEntry, SessionInfo};
-use crate::name::{EventName, MessageId, Room, SessionId, UserId};
+use crate::name::{DeviceId, EventName, MessageId, Room, SessionId, UserId};
 use crate::position::{Epoch, Nonce, Position};
 use crate::publication::Sender;
 use serde_json::json;
@@ -91,7 +91,7 @@ fn an_error_names_the_key() {
 fn every_action_finds_its_places() {
     let vocabulary = compile(&json!({"incoming": {
         "login": {"action": "auth", "token": "$body"},
-        "back": {"action": "auth", "token": "$body.jwt", "since": "$body.at"},
+        "back": {"action": "auth", "token": "$body.jwt", "since": "$body.at", "device": "$body.app"},
         "renew": {"action": "refresh", "token": "$body.jwt"},
         "enter": {"action": "join", "room": "conv-${body.id}", "since": "$body.since", "id": "$body.request"},
         "exit": {"action": "leave", "room": "conv-${body.id}"},
@@ -103,8 +103,13 @@ fn every_action_finds_its_places() {
     }}));
     let command = |event, body| heard(&vocabulary, event, body).unwrap().command;
     assert!(matches!(command("login", "\"jwt\""), Command::Auth { token, .. } if token == "jwt"));
-    let Command::Auth { since, .. } = command("back", r#"{"jwt":"j","at":"all@v1.1.2.3"}"#) else { panic!() };
+    let Command::Auth { since, device, .. } =
+        command("back", r#"{"jwt":"j","at":"all@v1.1.2.3","app":"phone-7"}"#)
+    else {
+        panic!()
+    };
     assert_ne!(since, Cursor::default());
+    assert_eq!(device, Some(DeviceId::new("phone-7").unwrap()));
     assert!(matches!(command("renew", r#"{"jwt":"j"}"#), Command::Refresh { token } if token == "j"));
     let Command::Join { room, since } = command("enter", r#"{"id":7,"since":"v1.1.2.3"}"#) else { panic!() };
     assert_eq!((room.as_str(), since.unwrap().to_string().as_str()), ("conv-7", "v1.1.2.3"));
