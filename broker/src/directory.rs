@@ -1,9 +1,9 @@
 //! What administration asks: lists that are too long to be had at once, and sums over all nodes.
 
 use async_trait::async_trait;
-use proto::{Channel, Position, PresenceEntry, Room, Tenant};
+use proto::{Channel, Position, PresenceEntry, Room, Tenant, Timestamp};
 
-use crate::{Entry, Unavailable};
+use crate::{Entry, Revocation, Unavailable};
 
 /// The questions that only people and their tools ask. None of them is on the way of a message.
 ///
@@ -32,6 +32,13 @@ pub trait Directory: Send + Sync {
 
     /// How many sessions all nodes have in a tenant, as they last said.
     async fn sessions(&self, tenant: &Tenant) -> Result<u64, Unavailable>;
+
+    /// Revokes what a text says, until a time, on every process: see [`RevocationReader`](crate::RevocationReader).
+    /// Answers whether it could; [`REVOKED_MAX`](crate::REVOKED_MAX) things are the most.
+    async fn revoke(&self, text: &str, until: Timestamp) -> Result<bool, Unavailable>;
+
+    /// What was revoked after a place in that order, and is not past yet, up to `limit` of it.
+    async fn revoked(&self, after: u64, limit: usize) -> Result<Vec<Revocation>, Unavailable>;
 
     /// Reads a stream backwards, from the primary: the last `limit` publications before a place, or before the top.
     async fn earlier(

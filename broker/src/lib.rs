@@ -19,6 +19,7 @@ mod place;
 mod presence;
 mod publish;
 pub mod redis;
+mod revocation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use outbox::{
 pub use place::{PLACE_KEPT, Place, Replaced};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention, patience};
+pub use revocation::{REVOKED_MAX, Revocation, RevocationReader};
 
 /// One node's handle on what joins the nodes.
 ///

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use chassis::auth::{ApiKey, ApiKeys, Identity, Scopes, Tenants, Verifier};
+use broker::Revocation;
+use chassis::auth::{ApiKey, ApiKeys, Identity, Revoked, Scopes, Tenants, Verifier};
 use proto::{Tenant, Timestamp, UserId};
 use serde_json::{Map, Value};
 
+use crate::api::now;
 use crate::config::FanoutConfig;
 use crate::refusal::{Refusal, at};
 
@@ -47,6 +49,12 @@ impl Callers {
     /// Callers by tokens and by API keys; either may be empty.
     pub const fn new(tokens: Arc<Verifier>, keys: Arc<ApiKeys>) -> Self {
         Self { tokens, keys }
+    }
+
+    /// Notes which tokens are revoked.
+    pub(crate) fn learn(&self, news: &[Revocation]) {
+        let revoked = news.iter().filter_map(|news| Some((Revoked::decode(&news.text)?, news.until.0)));
+        self.tokens.revocations().add(revoked, now().0);
     }
 
     /// Who presents this credential.

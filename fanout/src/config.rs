@@ -65,6 +65,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "5s",
         help: "How long Redis and the gateways may take for one call of administration.",
     },
+    OptionSpec {
+        key: "fanout.revocation_time",
+        kind: Kind::Duration,
+        default: "30d",
+        help: "How long it is remembered that a token or a user is revoked. At least as long as any token lives.",
+    },
     WEBHOOKS,
     CALLS,
     OUTBOX,
@@ -93,6 +99,8 @@ pub struct FanoutConfig {
     pub admin_scope: String,
     /// How long a call of administration may take.
     pub admin_timeout: Duration,
+    /// How long it is remembered what is revoked.
+    pub revocation_time: Duration,
     /// What providers post.
     pub webhooks: Hooks,
     /// What an application's own API offers.
@@ -111,6 +119,7 @@ impl Default for FanoutConfig {
             any_tenant_scope: "publish:any-tenant".into(),
             admin_scope: "admin".into(),
             admin_timeout: Duration::from_secs(5),
+            revocation_time: Duration::from_secs(30 * 24 * 3600),
             webhooks: Hooks::default(),
             calls: Calls::default(),
             outbox: Receivers::default(),
@@ -138,6 +147,7 @@ struct Itself {
     public_url: Option<String>,
     admin_scope: String,
     admin_timeout: HumanDuration,
+    revocation_time: HumanDuration,
 }
 
 #[derive(Deserialize)]
@@ -169,8 +179,11 @@ struct Publish {
 impl FanoutConfig {
     /// Reads the options. All mistakes are told at once.
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
-        let Section { publish, fanout: Itself { public_url, admin_scope, admin_timeout }, .. } =
-            loaded.section(OPTIONS)?;
+        let Section {
+            publish,
+            fanout: Itself { public_url, admin_scope, admin_timeout, revocation_time },
+            ..
+        } = loaded.section(OPTIONS)?;
         let largest = tokio::sync::Semaphore::MAX_PERMITS;
         let wrong = [
             (!(1..=largest).contains(&publish.max_in_flight), "publish.max_in_flight", "must be at least 1"),
@@ -180,6 +193,7 @@ impl FanoutConfig {
             (publish.scope.is_empty(), "publish.scope", "must not be empty"),
             (publish.any_tenant_scope.is_empty(), "publish.any_tenant_scope", "must not be empty"),
             (admin_scope.is_empty(), "fanout.admin_scope", "must not be empty"),
+            (revocation_time.0.is_zero(), "fanout.revocation_time", "must be more than nothing"),
             (admin_timeout.0.is_zero(), "fanout.admin_timeout", "must be more than nothing"),
             (admin_timeout.0 > Duration::from_secs(60), "fanout.admin_timeout", "must be at most 1m"),
         ];
@@ -215,6 +229,7 @@ impl FanoutConfig {
             webhooks,
             admin_scope,
             admin_timeout: admin_timeout.0,
+            revocation_time: revocation_time.0,
             max_in_flight: publish.max_in_flight,
             max_body: publish.max_body.as_usize(),
             publish_timeout: publish.timeout.0,

@@ -32,7 +32,7 @@ pub mod webhook;
 use std::sync::Arc;
 
 use axum::Router;
-use broker::{Broker, Outbox};
+use broker::{Broker, Outbox, RevocationReader, Unavailable};
 use prometheus::Registry;
 use proto::ChannelRules;
 use tokio::sync::Semaphore;
@@ -76,6 +76,24 @@ impl Fanout {
         Ok(Self { api: Arc::new(api) })
     }
 
+    /// Learns which tokens are revoked already. To be awaited before calls are taken.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn know_revoked(&self) -> Result<(), Unavailable> {
+        self.revocations().look(|news| self.api.callers.learn(&news)).await
+    }
+
+    /// Learns which tokens are revoked, for as long as the future is polled. Must run beside the routes, unless something
+    /// else tells the verifier of the callers.
+    pub async fn follow_revocations(&self) {
+        self.revocations().follow(|news| self.api.callers.learn(&news)).await;
+    }
+
+    fn revocations(&self) -> RevocationReader {
+        RevocationReader::new(Arc::clone(self.api.publisher.broker()))
+    }
+
     /// The routes. They have no fallback outside of `/v1`, so that they can be merged with other routes.
     pub fn router(&self) -> Router {
         let (router, description) = routes().split_for_parts();
@@ -103,6 +121,7 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(admin::history::history))
         .routes(routes!(admin::letters::dead))
         .routes(routes!(admin::letters::replay))
+        .routes(routes!(admin::revocations::revoke))
         .routes(routes!(admin::users::status))
         .routes(routes!(admin::users::sessions, admin::users::disconnect))
         .routes(routes!(admin::users::disconnect_session))

@@ -80,6 +80,9 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let operations = process.operations()?.check("redis", move || redis(health.health().commands));
     let server = process.bind(operations)?;
     let deliveries = receivers.start(outbox, &process.registry)?;
+    fanout.know_revoked().await.context("cannot read which tokens are revoked")?;
+    let following = fanout.clone();
+    tokio::spawn(async move { following.follow_revocations().await });
     process.lifecycle.serve();
     server.serve(with_problems(fanout.router()), std::future::ready(())).await;
     deliveries.stop().await;

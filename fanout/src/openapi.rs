@@ -280,6 +280,15 @@ impl IntoResponses for AwayProblems {
     }
 }
 
+/// How a call that revokes can fail as well.
+pub(crate) struct FullProblems;
+
+impl IntoResponses for FullProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([problem(("422", "As much is revoked as can be: 100,000 tokens and users"))])
+    }
+}
+
 /// How a call that adds something can fail as well.
 pub(crate) struct LimitProblems;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use broker::MEMBERSHIPS_MAX;
+use broker::{MEMBERSHIPS_MAX, REVOKED_MAX};
 use chassis::auth::TokenError;
 use proto::{ErrorCode, NameError};
 use serde::de::DeserializeOwned;
@@ -106,6 +106,9 @@ pub(crate) enum Refusal {
     /// There is no such session.
     #[error("the user is not connected")]
     NotConnected,
+    /// As much is revoked as can be.
+    #[error("{REVOKED_MAX} tokens and users are revoked, which is the most")]
+    TooManyRevoked,
     /// A user would be a member of too many rooms.
     #[error("a user can be a member of at most {MEMBERSHIPS_MAX} rooms")]
     TooManyRooms,
@@ -151,7 +154,7 @@ impl Refusal {
             Self::Malformed { .. } | Self::MediaType(_) | Self::Parameter(_) => ErrorCode::InvalidMessage,
             Self::Name { .. } | Self::NamedParameter { .. } => ErrorCode::InvalidName,
             Self::BadParameter { code, .. } => *code,
-            Self::TooManyRooms => ErrorCode::LimitReached,
+            Self::TooManyRooms | Self::TooManyRevoked => ErrorCode::LimitReached,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
             Self::TooManyWebhooks => ErrorCode::RateLimited,
@@ -177,7 +180,7 @@ impl Refusal {
             Self::MediaType(_) => 415,
             Self::SlowBody => 408,
             // Waiting does not help.
-            Self::TooManyRooms => 422,
+            Self::TooManyRooms | Self::TooManyRevoked => 422,
             other => other.code().status(),
         }
     }
@@ -203,7 +206,7 @@ impl Refusal {
             | Self::NamedParameter { .. }
             | Self::MediaType(_)
             | Self::SlowBody => "invalid",
-            Self::TooManyRooms => "too_many",
+            Self::TooManyRooms | Self::TooManyRevoked => "too_many",
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => "too_large",
             Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected | Self::NoSuchLetter => "unknown",
             Self::Forbidden(_) | Self::PresenceOff(_) => "forbidden",

@@ -6,7 +6,9 @@ mod support;
 use std::collections::BTreeSet;
 
 use axum::body::Body;
+use broker::{Directory, REVOKED_MAX};
 use http::{Method, Request};
+use proto::Timestamp;
 use serde_json::{Value, json};
 use support::{Answer, Api, Behaviour, credential};
 use switchboard_fanout::FanoutConfig;
@@ -154,6 +156,13 @@ async fn provoke(path: &str, method: &str, operation: &Value, status: u16) -> An
             other["data"] = json!("another");
             api.call(request(who, json, &target, good())).await;
             api.call(request(who, json, &target, other.to_string().into())).await
+        }
+        422 if path.ends_with("/revocations") => {
+            for number in 0..REVOKED_MAX {
+                let noted = api.broker.rest.revoke(&number.to_string(), Timestamp(u64::MAX)).await;
+                assert!(noted.unwrap());
+            }
+            api.call(request(who, json, &target, good())).await
         }
         422 => {
             let rooms: Vec<_> = (0..10_000).map(|room| format!("room-{room}")).collect();

@@ -280,6 +280,16 @@ impl<T: Transport> Connection<T> {
         self.set(Timer::Device, Some(life / 4));
     }
 
+    /// Lets the node know by what the session's token can be revoked, and ends the session if that was done while the token
+    /// was looked at.
+    fn present_token(&mut self) {
+        let Some(token) = self.session.token() else { return };
+        self.peer.set_token(token);
+        if self.node.verifier.revocations().cover(&token) {
+            self.session.close(Close::Revoked, None);
+        }
+    }
+
     /// Lets the session follow its user's memberships, as soon as no operation is under way.
     fn follow_memberships(&mut self) {
         if self.errand.is_some() || self.closing.is_some() {
@@ -311,12 +321,16 @@ impl<T: Transport> Connection<T> {
         // The answer to a join stands before what it brings; but a client that comes back gets what it missed first.
         let is_admitted = matches!(&outcome, Outcome::Admitted { .. });
         let is_back = matches!(&outcome, Outcome::Admitted { resumed: Some(_), .. });
+        let is_verified = matches!(&outcome, Outcome::Verified(_, Ok(_)));
         if is_back {
             self.arrive(arrivals);
             self.session.finished(outcome, metrics::now());
             self.carry_out();
         } else {
             self.session.finished(outcome, metrics::now());
+            if is_verified {
+                self.present_token();
+            }
             self.carry_out();
             self.arrive(arrivals);
         }

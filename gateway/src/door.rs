@@ -62,10 +62,13 @@ impl Door {
             Some(token) => self.node.identify(token).await,
             None => Err(TokenError::Missing),
         };
-        checked.map_err(|error| {
-            self.node.metrics.count_auth_failure(error.code().as_str());
-            refuse(&error)
-        })
+        checked.map_err(|error| self.refuse(&error))
+    }
+
+    /// Refuses a request for its token.
+    pub(crate) fn refuse(&self, error: &TokenError) -> Problem {
+        self.node.metrics.count_auth_failure(error.code().as_str());
+        refuse(error)
     }
 
     /// The shared side of a new connection.

@@ -54,7 +54,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::get;
-use broker::Broker;
+use broker::{Broker, Unavailable};
 use chassis::auth::Verifier;
 use chassis::ops::{Operations, Report};
 use prometheus::Registry;
@@ -160,6 +160,7 @@ impl Gateway {
             tokio::spawn(tally::run(Arc::clone(&hub), Arc::clone(&broker))),
             tokio::spawn(reader::audit(hub, broker)),
             tokio::spawn(clerk.run(questions)),
+            tokio::spawn(Arc::clone(&node).follow_revocations()),
             tokio::spawn(async move { keeper.run().await }),
             tokio::spawn(async move { devices.run().await }),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
@@ -181,6 +182,15 @@ impl Gateway {
             page: config.page,
             _tasks,
         })
+    }
+
+    /// Learns which tokens are revoked already. To be awaited before clients are taken; what is revoked later is learned
+    /// as it comes.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn know_revoked(&self) -> Result<(), Unavailable> {
+        self.node.read_revocations().await
     }
 
     /// The routes of the endpoints.

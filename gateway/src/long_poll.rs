@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use broker::{History, HistoryQuery, Unavailable};
+use chassis::auth::TokenError;
 use chassis::problem::Problem;
 use proto::framing::native;
 use proto::{Channel, ErrorCode, GapReason, Outgoing, Position, Room};
@@ -67,6 +68,9 @@ impl Door {
             && since == history.top
         {
             self.await_next(&channel, since, wait).await?;
+            if self.node.verifier.revocations().cover(&identity.token) {
+                return Err(self.refuse(&TokenError::Revoked));
+            }
             history = self.read(&channel, query).await?;
         }
         Ok(answer(&room, &channel, asked.since, &history))

@@ -58,6 +58,7 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     let server = process.bind(operations)?;
     tracing::info!(address = %server.address(), node = node.as_str(), "gateway listens");
     gateway.advertise(server.address());
+    gateway.know_revoked().await.context("cannot read which tokens are revoked")?;
     process.lifecycle.serve();
 
     let lifecycle = process.lifecycle.clone();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use broker::Broker;
-use chassis::auth::{Identity, TokenError, Verifier};
+use broker::{Broker, Revocation, RevocationReader, Unavailable};
+use chassis::auth::{Identity, Revoked, TokenError, Verifier};
 
 use crate::device_book::DeviceBook;
 use crate::drain::Drain;
@@ -32,5 +32,25 @@ impl Node {
     /// Who presents this token, by the time of the wall clock.
     pub(crate) async fn identify(&self, token: &str) -> Result<Identity, TokenError> {
         self.verifier.verify_or_refresh(token, metrics::now().0 / 1000).await
+    }
+
+    /// Learns which tokens are revoked and ends the sessions that have one, until the task is dropped. A session that is
+    /// about to begin with one is ended as well: it looks again once it has begun.
+    pub(crate) async fn follow_revocations(self: Arc<Self>) {
+        let mut reader = RevocationReader::new(Arc::clone(&self.broker));
+        reader.follow(|news| self.learn(&news)).await;
+    }
+
+    /// Learns what is revoked already.
+    pub(crate) async fn read_revocations(&self) -> Result<(), Unavailable> {
+        RevocationReader::new(Arc::clone(&self.broker)).look(|news| self.learn(&news)).await
+    }
+
+    fn learn(&self, news: &[Revocation]) {
+        let revoked = news.iter().filter_map(|news| Some((Revoked::decode(&news.text)?, news.until.0)));
+        let revocations = self.verifier.revocations();
+        if revocations.add(revoked, metrics::now().0) {
+            self.pulse.heed(revocations);
+        }
     }
 }

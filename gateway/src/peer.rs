@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker::MembershipChange;
 use broker::chaos::{Detector, is_off};
 use bytes::Bytes;
+use chassis::auth::{Revocations, TokenFacts};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use proto::vocabulary::Audience;
@@ -76,6 +77,8 @@ pub(crate) struct Peer {
     hung_up: AtomicBool,
     /// The connection waits for its queue to drain, to go on with catching up.
     behind: AtomicBool,
+    /// By what the token can be revoked that it goes by.
+    token: Mutex<Option<TokenFacts>>,
     /// In a list of those to flush already.
     dirty: AtomicBool,
     /// The second, on the node's own count, in which something was last read from the client.
@@ -115,6 +118,7 @@ impl Peer {
             called: AtomicBool::new(false),
             behind: AtomicBool::new(false),
             hung_up: AtomicBool::new(false),
+            token: Mutex::new(None),
             dirty: AtomicBool::new(false),
             heard: AtomicU32::new(now),
             deadline: AtomicU32::new(NEVER),
@@ -313,6 +317,19 @@ impl Peer {
 
     pub(crate) fn take_memberships(&self) -> Option<Memberships> {
         self.memberships.lock().take().map(|news| *news)
+    }
+
+    /// Notes by which token it goes from now on.
+    pub(crate) fn set_token(&self, token: TokenFacts) {
+        *self.token.lock() = Some(token);
+    }
+
+    /// Ends the connection if its token was revoked.
+    pub(crate) fn heed(&self, revocations: &Revocations) {
+        let token = *self.token.lock();
+        if token.is_some_and(|token| revocations.cover(&token)) {
+            self.signal(Signal::Close(Close::Revoked));
+        }
     }
 
     /// Takes what waits, for a transport that pulls; `None` once nothing comes any more.

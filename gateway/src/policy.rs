@@ -92,6 +92,7 @@ mod tests {
             scopes: Scopes::default(),
             claims,
             expires_at: 0,
+            token: chassis::auth::TokenFacts::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use chassis::auth::Revocations;
 use parking_lot::Mutex;
 use proto::Close;
 use tokio::time;
@@ -63,6 +64,13 @@ impl Pulse {
     /// Calls a connection when this second is over.
     pub(crate) fn call_soon(&self, peer: &Arc<Peer>) {
         self.soon.lock().push((self.second(), Arc::downgrade(peer)));
+    }
+
+    /// Ends the connections whose tokens were revoked.
+    pub(crate) fn heed(&self, revocations: &Revocations) {
+        for slice in &self.slices {
+            slice.lock().iter().filter_map(Weak::upgrade).for_each(|peer| peer.heed(revocations));
+        }
     }
 
     /// Beats until the task is dropped; `each_second` is done as well.

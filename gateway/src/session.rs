@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use broker::MembershipChange;
 use bytes::Bytes;
-use chassis::auth::TokenError;
+use chassis::auth::{TokenError, TokenFacts};
 use proto::{
     About, Channel, ChannelRules, Close, Command, Cursor, DeviceId, ErrorCode, Invalid, NodeId, Outgoing,
     Request, RequestId, Room, SessionId, Timestamp,
@@ -159,6 +159,14 @@ impl Session {
 
     pub(crate) const fn id(&self) -> &SessionId {
         &self.id
+    }
+
+    /// By what its token can be revoked, once it has one that was found good.
+    pub(crate) const fn token(&self) -> Option<TokenFacts> {
+        match &self.state {
+            State::Admitted(member) => Some(member.identity.token),
+            State::Anonymous(_) | State::Closed => None,
+        }
     }
 
     /// The next effect.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::memory::{MemoryBroker, Store};
-use broker::{Broker, Control, Question, SessionSeen, ask};
-use proto::{Channel, ChannelOptions, ChannelRules, Kind, NodeId, Pattern, SessionId};
+use broker::{Broker, Control, Directory, Question, SessionSeen, ask};
+use chassis::auth::{Revoked, TokenDigest};
+use proto::{Channel, ChannelOptions, ChannelRules, Kind, NodeId, Pattern, SessionId, Timestamp, UserId};
 use serde_json::json;
-use support::{Node, tenant, user};
+use support::{Client, Node, tenant, token_with, user};
 use switchboard_gateway::GatewayConfig;
 
 struct World {
@@ -107,4 +108,45 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_sessions_and_begins_none() {
+    let world = World::new();
+    let mut ann = [world.nodes[0].client("ann").await, world.nodes[1].client("ann").await];
+    let one = token_with(json!({"sub": "bob", "jti": "one"}));
+    let open = async |node: usize, token: &str| {
+        let mut client = Client::open(world.nodes[node].request(&format!("?token={token}"))).await.unwrap();
+        client.expect("welcome").await;
+        (client.next().await["type"].clone(), client)
+    };
+    let (_, mut first) = open(0, &one).await;
+    let (_, mut other) = open(1, &token_with(json!({"sub": "bob", "jti": "two"}))).await;
+    let later = Timestamp(4_000_000_000_000);
+    for revoked in [
+        Revoked::Token(TokenDigest::of_id(&tenant(), "one")),
+        Revoked::User {
+            owner: TokenDigest::of_user(&tenant(), &UserId::new("ann").unwrap()),
+            upto: support::now() + 1,
+        },
+    ] {
+        world.asker.revoke(&revoked.encode(), later).await.unwrap();
+    }
+    for client in ann.iter_mut().chain([&mut first]) {
+        assert_eq!(u16::from(client.closed().await.code), 4504);
+    }
+    other.send(json!({"type": "ping"})).await;
+    other.expect("pong").await;
+    for node in [0, 1] {
+        for token in [&one, &support::token("ann", &["*"])] {
+            // The other node may need a moment more to know it.
+            let (mut told, mut client) = open(node, token).await;
+            while told == "auth_success" {
+                client.closed().await;
+                (told, client) = open(node, token).await;
+            }
+            assert_eq!(told, "error");
+            assert_eq!(u16::from(client.closed().await.code), 4500);
+        }
+    }
 }

@@ -75,10 +75,12 @@ catalogue! {
     Unauthorized = 4500, "unauthorized", "unauthorized";
     /// A newer session of the same user took this one's place.
     Replaced = 4501, "replaced", "replaced by a newer connection";
-    /// An administrator disconnected this session, or revoked its token.
+    /// An administrator disconnected this session.
     Disconnected = 4502, "disconnected", "disconnected by an administrator";
     /// The client went on breaking a limit after it was told.
     Abuse = 4503, "abuse", "limits ignored";
+    /// The token that this session has, or its user, was revoked.
+    Revoked = 4504, "revoked", "token revoked";
 }
 
 impl Close {
@@ -119,5 +121,6 @@ mod tests {
         assert_eq!(Close::Restart.retry(), Retry::Later);
         assert_eq!(Close::Unauthorized.retry(), Retry::Never);
         assert_eq!(Close::Replaced.retry(), Retry::Never);
+        assert_eq!(Close::Revoked.retry(), Retry::Never);
     }
 }

@@ -2,20 +2,29 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use proto::{Channel, Kind, Position, PresenceEntry, Room, Tenant};
+use proto::{Channel, Kind, Position, PresenceEntry, Room, Tenant, Timestamp};
 
 use super::MemoryBroker;
 use super::mailbox::NodeKey;
-use crate::{Busiest, Directory, Earlier, Page, RoomCount, Unavailable};
+use crate::{Busiest, Directory, Earlier, Page, REVOKED_MAX, Revocation, RoomCount, Unavailable};
 
 /// How many sessions which node has in which tenant, and the order in which lists are given.
 #[derive(Default)]
 pub(super) struct Census {
     sessions: Mutex<HashMap<(Tenant, NodeKey), u64>>,
     order: RandomState,
+    revoked: Mutex<Revoked>,
+}
+
+/// What is revoked: its place in the order, and its end.
+#[derive(Default)]
+struct Revoked {
+    all: HashMap<String, (u64, Timestamp)>,
+    newest: u64,
 }
 
 impl Census {
@@ -52,6 +61,11 @@ impl MemoryBroker {
         });
         rooms
     }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[async_trait]
@@ -100,6 +114,39 @@ impl Directory for MemoryBroker {
         self.check()?;
         let reported = self.store.census().sessions.lock();
         Ok(reported.iter().filter(|((of, _), _)| of == tenant).map(|(_, sessions)| sessions).sum())
+    }
+
+    async fn revoke(&self, text: &str, until: Timestamp) -> Result<bool, Unavailable> {
+        self.check()?;
+        let mut revoked = self.store.census().revoked.lock();
+        let Revoked { all, newest } = &mut *revoked;
+        if all.len() >= REVOKED_MAX {
+            let now = now();
+            all.retain(|_, (_, until)| *until > now);
+        }
+        if all.len() >= REVOKED_MAX && !all.contains_key(text) {
+            return Ok(false);
+        }
+        *newest = (*newest + 1).max(now().0.saturating_mul(1000));
+        let before = all.get(text).map_or(until, |(_, before)| *before);
+        all.insert(text.to_owned(), (*newest, until.max(before)));
+        Ok(true)
+    }
+
+    async fn revoked(&self, after: u64, limit: usize) -> Result<Vec<Revocation>, Unavailable> {
+        self.check()?;
+        let now = now();
+        let revoked = self.store.census().revoked.lock();
+        let news = revoked.all.iter().filter(|(_, (order, until))| *order > after && *until > now);
+        let read = |(text, (order, until)): (&String, &(u64, Timestamp))| Revocation {
+            text: text.clone(),
+            until: *until,
+            order: *order,
+        };
+        let mut news: Vec<_> = news.map(read).collect();
+        news.sort_unstable_by_key(|revocation| revocation.order);
+        news.truncate(limit);
+        Ok(news)
     }
 
     async fn earlier(

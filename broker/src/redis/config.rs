@@ -93,7 +93,7 @@ impl RedisConfig {
                            +get +set +del +exists +pexpire +pttl +xadd +xrange +xrevrange +xlen +xdel \
                            +hget +hset +hdel +hexists +hmget +hkeys +hvals +hgetall +hlen +hincrby +hrandfield +hscan \
                            +sadd +srem +srandmember +smembers +sismember +smismember +scard \
-                           +zadd +zrem +zrange +zrangebylex +zscan +zcard +time";
+                           +zadd +zrem +zrange +zrangebylex +zscan +zscore +zcard +time";
 
     /// Reads a URL.
     ///

@@ -116,6 +116,11 @@ impl Keys {
         self.of(everyone, ":x")
     }
 
+    /// Sorted sets of what is revoked: by its order, and by its end (ms).
+    pub(super) fn revoked(&self) -> [String; 2] {
+        ["order", "ends"].map(|what| format!("{}:{{revoked}}:{what}", self.prefix))
+    }
+
     /// A hash of answers to a question.
     pub(super) fn answers(&self, question: &Question) -> String {
         [&self.prefix, ":answers:", question.as_str()].concat()

@@ -18,6 +18,7 @@ mod places;
 mod presence;
 mod reply;
 mod retry;
+mod revocations;
 mod roll;
 mod store;
 mod successor;
@@ -28,13 +29,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::{Channel, DeviceId, NodeId, Position, PresenceEntry, Room, Tenant, UserId};
+use proto::{Channel, DeviceId, NodeId, Position, PresenceEntry, Room, Tenant, Timestamp, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, KeptKey, Members, MembershipChange,
-    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, RoomCount,
-    Sink, Unavailable,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, Revocation,
+    RoomCount, Sink, Unavailable,
 };
 use answers::Answers;
 use assured::Assured;
@@ -49,6 +50,7 @@ use memberships::Memberships;
 use outbox::Outboxes;
 use places::Places;
 use presence::{News, Present};
+use revocations::Revocations;
 use store::Store;
 
 /// How many connections to one server share its channels. Reading what Redis pushes takes a fraction of a core.
@@ -65,6 +67,7 @@ pub struct RedisBroker {
     present: Present,
     memberships: Memberships,
     answers: Answers,
+    revocations: Revocations,
     places: Places,
     kept: Kept,
     devices: Devices,
@@ -89,6 +92,7 @@ impl RedisBroker {
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
         let memberships = Memberships::new(commands.clone(), keys.clone());
+        let revocations = Revocations::new(commands.clone(), keys.clone());
         let answers = Answers::new(commands.clone(), keys.clone());
         let places = Places::new(commands.clone(), keys.clone(), verb);
         let kept = Kept::new(commands.clone(), keys.clone());
@@ -111,6 +115,7 @@ impl RedisBroker {
             present,
             memberships,
             answers,
+            revocations,
             places,
             kept,
             devices,
@@ -287,6 +292,14 @@ impl Directory for RedisBroker {
 
     async fn sessions(&self, tenant: &Tenant) -> Result<u64, Unavailable> {
         self.present.sessions(tenant).await
+    }
+
+    async fn revoke(&self, text: &str, until: Timestamp) -> Result<bool, Unavailable> {
+        self.revocations.revoke(text, until).await
+    }
+
+    async fn revoked(&self, after: u64, limit: usize) -> Result<Vec<Revocation>, Unavailable> {
+        self.revocations.after(after, limit).await
     }
 
     async fn earlier(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proto::{Channel, Nonce, Position, UserId};
+use proto::{Channel, Nonce, Position, Timestamp, UserId};
 use switchboard_broker::{Busiest, RoomCount};
 
 use crate::node::{Node, member, texts, until};
@@ -84,6 +84,31 @@ pub(crate) async fn sessions_add_up_over_the_nodes_that_live(world: &World) {
     until("a closed node has none", async || b.sessions(&tenant).await.unwrap() == 3).await;
     b.report_sessions(&tenant, 0).await.unwrap();
     assert_eq!(b.sessions(&tenant).await.unwrap(), 0);
+}
+
+pub(crate) async fn what_is_revoked_is_known_to_all_until_its_end(world: &World) {
+    let (a, b) = world.two().await;
+    let text = |name: &str| format!("{}/{name}", world.tenant());
+    let mine = async |node: &Node, after: u64| {
+        let all = node.revoked(after, 10_000).await.unwrap();
+        let mine = all.into_iter().filter(|it| it.text.starts_with(&text("")));
+        mine.map(|it| (it.text, it.until.0, it.order)).collect::<Vec<_>>()
+    };
+    let later = Timestamp(4_000_000_000_000);
+    for name in ["one", "two"] {
+        assert!(a.revoke(&text(name), later).await.unwrap());
+    }
+    let both = mine(&b, 0).await;
+    let seen: Vec<_> = both.iter().map(|(text, until, _)| (text.clone(), *until)).collect();
+    assert_eq!(seen, [(text("one"), later.0), (text("two"), later.0)]);
+    // What is revoked again comes again, and ends no sooner.
+    assert!(b.revoke(&text("one"), Timestamp(3_900_000_000_000)).await.unwrap());
+    let news = mine(&a, both[1].2).await;
+    assert_eq!((news.len(), &news[0].0, news[0].1), (1, &text("one"), later.0));
+    assert!(a.revoke(&text("past"), Timestamp(1)).await.unwrap());
+    assert!(a.revoke(&text("three"), later).await.unwrap());
+    let names: Vec<_> = mine(&b, 0).await.into_iter().map(|(text, ..)| text).collect();
+    assert_eq!(names, ["two", "one", "three"].map(text));
 }
 
 pub(crate) async fn a_stream_is_read_backwards_page_by_page(world: &World) {

@@ -146,6 +146,7 @@ macro_rules! contract {
                 rooms_are_listed_with_how_many_are_in_them_until_the_last_one_left,
                 the_busiest_rooms_come_first,
                 sessions_add_up_over_the_nodes_that_live,
+                what_is_revoked_is_known_to_all_until_its_end,
                 a_stream_is_read_backwards_page_by_page,
                 reading_backwards_from_a_place_of_another_stream_finds_nothing,
             }

@@ -86,6 +86,8 @@ async fn serve(config: Config, process: Process) -> anyhow::Result<()> {
     tracing::info!(address = %server.address(), node = node.as_str(), "standalone listens");
     let deliveries = receivers.start(outbox, &process.registry)?;
     gateway.advertise(server.address());
+    // Of both: they share what checks tokens.
+    gateway.know_revoked().await.context("cannot read which tokens are revoked")?;
     process.lifecycle.serve();
 
     let lifecycle = process.lifecycle.clone();

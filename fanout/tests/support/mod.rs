@@ -16,8 +16,8 @@ use axum::body::{Body, Bytes};
 use broker::memory::MemoryBroker;
 use broker::{
     Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, IdempotencyKey, KeptKey, Members,
-    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, RoomCount,
-    Sink, Unavailable,
+    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, Revocation,
+    RoomCount, Sink, Unavailable,
 };
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 use proto::{
     Channel, ChannelOptions, ChannelRules, DeviceId, Durability, Epoch, Kind, NodeId, Nonce, Pattern,
-    Position, PresenceEntry, Room, Tenant, UserId,
+    Position, PresenceEntry, Room, Tenant, Timestamp, UserId,
 };
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
@@ -245,6 +245,14 @@ impl Directory for FakeBroker {
         self.rest.sessions(tenant).await
     }
 
+    async fn revoke(&self, text: &str, until: Timestamp) -> Result<bool, Unavailable> {
+        self.rest.revoke(text, until).await
+    }
+
+    async fn revoked(&self, after: u64, limit: usize) -> Result<Vec<Revocation>, Unavailable> {
+        self.rest.revoked(after, limit).await
+    }
+
     async fn earlier(
         &self,
         channel: &Channel,
@@ -286,6 +294,7 @@ impl Answer {
 
 pub struct Api {
     pub router: Router,
+    pub fanout: Fanout,
     pub broker: Arc<FakeBroker>,
     /// What the API takes for the outbox; it publishes as well.
     pub outbox: Arc<MemoryBroker>,
@@ -318,7 +327,7 @@ impl Api {
         let fanout =
             Fanout::new(config, broker.clone(), outbox.clone(), credentials::callers(), rules, &registry)
                 .unwrap();
-        Self { router: fanout.router(), broker, outbox, registry }
+        Self { router: fanout.router(), fanout, broker, outbox, registry }
     }
 
     /// From now on nobody tracks who is online.

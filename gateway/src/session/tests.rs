@@ -27,6 +27,7 @@ fn identity(user: &str) -> Box<Identity> {
         scopes: Scopes::default(),
         claims: Map::from_iter([("large".to_owned(), Value::Null)]),
         expires_at: 1060,
+        token: TokenFacts::default(),
     })
 }
 

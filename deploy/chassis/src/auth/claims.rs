@@ -6,6 +6,7 @@ use proto::{NameError, Pattern, PatternError, Tenant, UserId};
 use serde_json::{Map, Value};
 
 use super::identity::{Identity, ScopeError, Scopes};
+use super::revocation::TokenFacts;
 
 /// The longest display name, in bytes.
 const LONGEST_NAME: usize = 256;
@@ -132,6 +133,8 @@ impl ClaimMapping {
             scopes: self.scopes(&claims)?,
             claims,
             expires_at,
+            // Of the token as a whole, which is not known here.
+            token: TokenFacts::default(),
         })
     }
 

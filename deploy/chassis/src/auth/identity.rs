@@ -3,6 +3,8 @@
 use proto::{Access, ChannelOptions, Pattern, Room, Tenant, UserId};
 use serde_json::{Map, Value};
 
+use super::revocation::TokenFacts;
+
 /// Who is calling and what their token allows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
@@ -20,6 +22,8 @@ pub struct Identity {
     pub claims: Map<String, Value>,
     /// When the token runs out, in seconds since 1970 (the claim `exp`, without leeway).
     pub expires_at: u64,
+    /// By what it can be revoked.
+    pub token: TokenFacts,
 }
 
 impl Identity {
@@ -109,6 +113,7 @@ mod tests {
             scopes: Scopes::new(["publish", "admin", "publish"]).unwrap(),
             claims: Map::new(),
             expires_at: 0,
+            token: TokenFacts::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::claim_rule::ClaimRule;
 use super::claims::{ClaimError, ClaimFault, ClaimMapping};
 use super::identity::Identity;
 use super::key::{Algorithm, Key, Keys, base64url};
+use super::revocation::{TokenDigest, TokenFacts};
 use super::strict_json;
 
 /// The longest token that is looked at, in bytes.
@@ -65,6 +66,9 @@ pub enum TokenError {
     /// It comes from someone else (`iss`).
     #[error("the token is from another issuer")]
     WrongIssuer,
+    /// It was revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// A claim is missing or wrong.
     #[error(transparent)]
     Claims(#[from] ClaimError),
@@ -87,6 +91,7 @@ impl TokenError {
             | Self::NotYetValid
             | Self::WrongAudience
             | Self::WrongIssuer
+            | Self::Revoked
             | Self::Claims(_) => ErrorCode::InvalidToken,
         }
     }
@@ -107,6 +112,7 @@ impl TokenError {
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
             Self::WrongIssuer => "wrong_issuer",
+            Self::Revoked => "revoked",
             Self::Claims(_) => "claims",
         }
     }
@@ -167,7 +173,16 @@ pub(super) fn check(token: &str, keys: &[&Keys], rules: &Rules, now: u64) -> Res
     check_issuer(&claims, &rules.issuers)?;
     check_audience(&claims, &rules.audiences)?;
     rules.claim_rules.iter().try_for_each(|rule| rule.check(&claims))?;
-    Ok(rules.claims.identity(claims, expires_at)?)
+    let mut identity = rules.claims.identity(claims, expires_at)?;
+    let id = identity.claims.get("jti").and_then(Value::as_str);
+    identity.token = TokenFacts {
+        owner: TokenDigest::of_user(&identity.tenant, &identity.user),
+        // A time before 1970 is none.
+        issued_at: identity.claims.get("iat").and_then(Value::as_f64).map_or(0, |issued| issued as u64),
+        text: TokenDigest::of_token(token),
+        id: id.map(|id| TokenDigest::of_id(&identity.tenant, id)),
+    };
+    Ok(identity)
 }
 
 /// Whether a token that was refused with `error` asks for a public key that is not among `keys`, so that a newer key

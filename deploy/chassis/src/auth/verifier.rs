@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::identity::Identity;
 use super::key::Keys;
 use super::key_source::KeySource;
+use super::revocation::Revocations;
 use super::token::{Rules, TokenError, check, names_missing_key};
 
 /// Turns tokens into identities. A clone shares the keys.
@@ -16,6 +17,7 @@ pub struct Verifier {
     rules: Arc<Rules>,
     fixed: Arc<Keys>,
     source: Option<Arc<KeySource>>,
+    revocations: Arc<Revocations>,
 }
 
 /// How it stands with the key set that is fetched.
@@ -32,7 +34,7 @@ pub struct KeySetStatus {
 impl Verifier {
     /// A verifier with keys that do not change.
     pub fn new(rules: Rules, fixed: Keys) -> Self {
-        Self { rules: Arc::new(rules), fixed: Arc::new(fixed), source: None }
+        Self { rules: Arc::new(rules), fixed: Arc::new(fixed), source: None, revocations: Arc::default() }
     }
 
     /// The same verifier, with a key set that is fetched.
@@ -55,6 +57,16 @@ impl Verifier {
     /// Fails with [`TokenError::KeysUnavailable`] if the token's key is not here and the key set that may have it could
     /// not be fetched: then the token may be good, and the client should try again.
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
+        let identity = self.verify_signed(token, now)?;
+        if self.revocations.cover(&identity.token) { Err(TokenError::Revoked) } else { Ok(identity) }
+    }
+
+    /// What is revoked: to be told by whoever knows.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    fn verify_signed(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         let Some(source) = &self.source else { return check(token, &[&self.fixed], &self.rules, now) };
         let fetched = source.current();
         let keys = [&*self.fixed, &fetched.keys];
