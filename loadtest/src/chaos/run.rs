@@ -1,6 +1,7 @@
 //! One run: a cluster, clients and publishers, and something that breaks it, up to the verdict.
 
 use std::cell::RefCell;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub struct ChaosOptions {
     pub seconds: u64,
     /// How many gateways.
     #[arg(long, default_value = "3")]
-    pub gateways: usize,
+    pub gateways: NonZero<usize>,
     /// How many fanouts.
     #[arg(long, default_value = "2")]
     pub fanouts: usize,
@@ -102,7 +103,7 @@ pub async fn run(options: &ChaosOptions, seed: u64) -> Result<Outcome> {
     let secret = new_secret()?;
     let plan = world::Plan {
         topology: options.topology,
-        gateways: options.gateways,
+        gateways: options.gateways.get(),
         fanouts: options.fanouts,
         programs,
         gateway_arguments: options.gateway_arg.clone(),
@@ -259,7 +260,7 @@ async fn break_things(
             }
         };
         nemesis::strike(world, &step, control, hold).await.with_context(|| step.fault.name())?;
-        let fault = format!("{} {}", step.fault.name(), step.target % options.gateways.max(1));
+        let fault = format!("{} {}", step.fault.name(), step.target % options.gateways);
         spans.push(Span { fault, begun, ended: control.now() });
         samples.extend(look(world, control));
         if last {
