@@ -47,9 +47,17 @@ impl Client {
     /// # Errors
     /// The answer is no success, or the connection broke.
     pub async fn ask(&mut self, body: &[u8]) -> Result<&[u8]> {
+        self.ask_with("", body).await
+    }
+
+    /// The same with more header fields, each a whole line.
+    ///
+    /// # Errors
+    /// The answer is no success, or the connection broke.
+    pub async fn ask_with(&mut self, fields: &str, body: &[u8]) -> Result<&[u8]> {
         self.request.clear();
         self.request.extend_from_slice(&self.head);
-        self.request.extend_from_slice(format!("{}\r\n\r\n", body.len()).as_bytes());
+        self.request.extend_from_slice(format!("{}\r\n{fields}\r\n", body.len()).as_bytes());
         self.request.extend_from_slice(body);
         self.stream.write_all(&self.request).await?;
         self.answer.clear();

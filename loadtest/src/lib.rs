@@ -13,6 +13,7 @@ pub mod handshake;
 pub mod http;
 pub mod ledger;
 pub mod measurement;
+pub mod monitor;
 pub mod native;
 pub mod payload;
 pub mod process;

@@ -68,8 +68,11 @@ fn main() -> Result<ExitCode> {
     match cli.command {
         Command::Run(scenario) => {
             let mut server = cli.server;
-            if scenario.is_of_returning() {
+            if scenario.floors().is_empty() {
                 ensure!(server.is_named(), "this scenario needs a server: there is no floor for it");
+            }
+            server.takes_webhooks = matches!(scenario, Scenario::Webhook(_));
+            if scenario.is_of_returning() {
                 server.framing = vec![Framing::SocketIo];
             }
             measure(&scenario, &server, &cli.options)

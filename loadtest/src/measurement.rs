@@ -21,6 +21,10 @@ pub enum Figure {
     CpuSecondsPerMillion,
     /// Deliveries or cycles a second.
     PerSecond,
+    /// How often a second Redis runs the script of a publish.
+    ScriptPerSecond,
+    /// Publishes a second, percent of that.
+    OfScriptPercent,
     /// Half of the latencies were at most this, milliseconds.
     P50Milliseconds,
     /// 99 of 100 latencies were at most this, milliseconds.
@@ -58,6 +62,8 @@ impl Figure {
         match self {
             Self::CpuSecondsPerMillion => "CPU-s\nper million",
             Self::PerSecond => "a second",
+            Self::ScriptPerSecond => "script\na second",
+            Self::OfScriptPercent => "of the\nscript %",
             Self::P50Milliseconds => "p50\nms",
             Self::P99Milliseconds => "p99\nms",
             Self::P999Milliseconds => "p99.9\nms",

@@ -5,14 +5,18 @@ mod churn;
 mod fanout;
 mod idle;
 mod jitter;
+mod publish;
 mod users;
+pub(crate) mod webhook;
 
 pub use avalanche::Avalanche;
 pub use churn::Churn;
 pub use fanout::Fanout;
 pub use idle::Idle;
 pub use jitter::Jitter;
+pub use publish::Publish;
 pub use users::Users;
+pub use webhook::Webhook;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -32,6 +36,10 @@ pub enum Scenario {
     Fanout(Fanout),
     /// Many users, each with a channel of its own: what a message costs.
     Users(Users),
+    /// Publishing over HTTP as fast as it goes, beside what Redis alone does.
+    Publish(Publish),
+    /// Signed webhooks at a steady pace: how long until clients have them.
+    Webhook(Webhook),
     /// Clients that come, join, leave and go: what a visit costs.
     Churn(Churn),
     /// Everybody is cut at once: who comes back, and how fast.
@@ -48,8 +56,8 @@ impl Scenario {
         match self {
             Self::Fanout(_) => &[Writes::Each, Writes::Joined],
             Self::Idle(_) | Self::Users(_) | Self::Churn(_) => &[Writes::Each],
-            // A floor keeps nothing for those who are away.
-            Self::Avalanche(_) | Self::Jitter(_) => &[],
+            // A floor keeps nothing for those who are away, and knows no HTTP.
+            Self::Avalanche(_) | Self::Jitter(_) | Self::Publish(_) | Self::Webhook(_) => &[],
         }
     }
 
@@ -68,6 +76,8 @@ impl Scenario {
             Self::Fanout(fanout) => fanout.receivers + fanout.in_flight.max(1),
             Self::Users(users) => users.users + users.publishers,
             Self::Churn(churn) => churn.at_once,
+            Self::Publish(publish) => publish.connections + publish.receivers + 3,
+            Self::Webhook(webhook) => webhook.senders + webhook.receivers,
             Self::Avalanche(avalanche) => avalanche.connections + 1,
             // Some have an old connection beside the new one.
             Self::Jitter(jitter) => 2 * jitter.receivers + 1,
@@ -84,6 +94,8 @@ impl Scenario {
             Self::Fanout(fanout) => fanout.measure(target).await,
             Self::Users(users) => users.measure(target).await,
             Self::Churn(churn) => churn.measure(target).await,
+            Self::Publish(publish) => publish.measure(target).await,
+            Self::Webhook(webhook) => webhook.measure(target).await,
             Self::Avalanche(avalanche) => avalanche.measure(target).await,
             Self::Jitter(jitter) => jitter.measure(target).await,
         }

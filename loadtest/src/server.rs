@@ -19,6 +19,7 @@ use crate::framing::Framing;
 use crate::payload::Mark;
 use crate::process::{self, Guarded};
 use crate::publisher::{Publisher, To, Via};
+use crate::scenario::webhook;
 use crate::socketio;
 use crate::target::{Target, Watched};
 use crate::token::Mint;
@@ -73,6 +74,9 @@ pub struct ServerOptions {
     /// Processors for the floor and for started servers, such as 0.
     #[arg(long, value_name = "LIST", global = true)]
     pub server_cpus: Option<String>,
+    /// Whether a started fanout takes the webhooks of the load run.
+    #[arg(skip)]
+    pub takes_webhooks: bool,
 }
 
 impl ServerOptions {
@@ -121,7 +125,8 @@ impl ServerOptions {
         };
         let processes = self.pid.iter().map(|pid| Watched::running(*pid)).collect::<Result<_>>()?;
         let mint = Mint::new(&secret, self.tenant.clone());
-        Ok(Target { sockets, via, publish, mint, processes, start: None, started: Vec::new() })
+        let started = Vec::new();
+        Ok(Target { sockets, via, publish, mint, processes, redis: None, start: None, started })
     }
 
     async fn start_standalone(&self, program: &Path) -> Result<Target> {
@@ -148,8 +153,15 @@ impl ServerOptions {
             ["--listen", &listen.to_string(), "--redis", &redis_url].map(str::to_owned).to_vec()
         };
         let fanout_at = free_address()?;
-        let fanout =
-            self.start(&directory.join("fanout"), &with_redis(fanout_at), &secret, fanout_at).await?;
+        let mut arguments = with_redis(fanout_at);
+        // Read when it starts.
+        let mut configuration = NamedTempFile::with_suffix(".toml")?;
+        if self.takes_webhooks {
+            configuration.write_all(webhook::CONFIGURATION.as_bytes())?;
+            arguments.extend(["--config".to_owned(), configuration.path().display().to_string()]);
+        }
+        let fanout = self.start(&directory.join("fanout"), &arguments, &secret, fanout_at).await?;
+        drop(configuration);
         let (mut sockets, mut running) = (Vec::new(), Vec::new());
         for _ in 0..self.gateways.get() {
             let gateway_at = free_address()?;
@@ -161,7 +173,8 @@ impl ServerOptions {
             running.push(gateway);
         }
         running.extend([fanout, redis]);
-        self.started(&secret, &sockets, fanout_at, running)
+        let target = self.started(&secret, &sockets, fanout_at, running)?;
+        Ok(Target { redis: Some(address), ..target })
     }
 
     /// Adds the arguments for whoever serves the clients. The file among them
@@ -186,7 +199,11 @@ impl ServerOptions {
     ) -> Result<Running> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = process::command(program, self.server_cpus.as_deref());
-        command.args(arguments).env(SECRET, secret).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env(SECRET, secret)
+            .env(webhook::VARIABLE, webhook::SECRET)
+            .stdin(Stdio::null());
         command.stdout(process::output_to(self.server_log.as_deref())?);
         command.stderr(process::output_to(self.server_log.as_deref())?);
         let began = Instant::now();
@@ -222,6 +239,7 @@ impl ServerOptions {
             publish,
             mint: Mint::new(secret, self.tenant.clone()),
             processes: running.iter().map(watched).collect(),
+            redis: None,
             start: running.first().map(|one| one.start),
             started: running.into_iter().map(|one| one.child).collect(),
         })

@@ -1,6 +1,7 @@
 //! What a round runs against: a floor or a server, with its processes.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Target {
     pub mint: Mint,
     /// The processes that do the work.
     pub processes: Vec<Watched>,
+    /// The Redis that was started.
+    pub redis: Option<SocketAddr>,
     /// From starting the process that clients connect to, to its first
     /// accepted connection.
     pub start: Option<Duration>,
@@ -72,6 +75,7 @@ impl Target {
             // The floor verifies nothing; the token is there for its length.
             mint: Mint::new("nobody verifies this", None),
             processes: vec![Watched { name: "floor".to_owned(), pid: child.pid() }],
+            redis: None,
             start: None,
             started: vec![child],
         })

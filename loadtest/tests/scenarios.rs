@@ -166,6 +166,37 @@ async fn a_server_that_loses_messages_fails_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_in_over_http_is_measured_and_followed_to_its_receivers() {
+    const PUBLISH: &[&str] = &["publish", "--connections", "7", "--receivers", "2", "--seconds", "0.3"];
+    const WEBHOOK: &[&str] =
+        &["webhook", "--rate", "100", "--senders", "3", "--receivers", "2", "--seconds", "0.5"];
+    let fake = Fake::start(None).await;
+    let url = format!("ws://{}/ws", fake.address);
+    let reports = tokio::task::spawn_blocking(move || {
+        [PUBLISH, WEBHOOK].map(|scenario| report(scenario, &["--url", &url]))
+    });
+    let [publish, webhook] = reports.await.unwrap();
+    for report in [&publish, &webhook] {
+        let server = &report["subjects"][0];
+        assert!(found(server, "per_second") && found(server, "p99_milliseconds"), "{server}");
+        assert_eq!(server["tally"]["lost"], 0);
+    }
+    // Each connection publishes as many, and each receiver has all.
+    assert_eq!(publish["subjects"][0]["tally"]["correct"].as_u64().unwrap() % (7 * 2), 0);
+    assert_eq!(webhook["subjects"][0]["tally"]["correct"], (12 + 51) * 2);
+}
+
+#[test]
+fn what_has_no_floor_needs_a_server() {
+    for scenario in ["publish", "webhook", "avalanche"] {
+        let output = run(&[scenario], &[]);
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("needs a server"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_is_told_and_not_shown() {
     let fake = Fake::start(None).await;
     let url = format!("ws://{}/ws", fake.address);

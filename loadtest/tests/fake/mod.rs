@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, TokenData, Validation, crypto};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use switchboard_loadtest::frame::{self, Opcode};
@@ -102,6 +102,16 @@ fn user_of(token: &str) -> Option<String> {
     Some(read.claims["sub"].as_str()?.to_owned())
 }
 
+/// Whether a webhook has the signature of Standard Webhooks, by the secret of load runs.
+fn is_signed<'a>(field: impl Fn(&str) -> Option<&'a str>, body: &[u8]) -> bool {
+    let key = EncodingKey::from_base64_secret("bG9hZCBydW5zIHNpZ24gd2l0aCB0aGlzIHNlY3JldCE=").unwrap();
+    let [id, at, signature] =
+        ["webhook-id: ", "webhook-timestamp: ", "webhook-signature: v1,"].map(|name| field(name).unwrap());
+    let signed = [id.as_bytes(), b".", at.as_bytes(), b".", body].concat();
+    let made = crypto::sign(&signed, &key, Algorithm::HS256).unwrap();
+    signature.replace('+', "-").replace('/', "_").trim_end_matches('=') == made
+}
+
 async fn serve(mut stream: TcpStream, hub: Arc<Mutex<Hub>>) {
     let mut read = Vec::new();
     while let Some(head) = head(&mut stream, &mut read).await {
@@ -121,9 +131,16 @@ async fn serve(mut stream: TcpStream, hub: Arc<Mutex<Hub>>) {
         while read.len() < length {
             assert!(stream.read_buf(&mut read).await.unwrap() > 0);
         }
-        let body: Value = serde_json::from_slice(&read[..length]).unwrap();
-        read.drain(..length);
-        let allowed = line("Authorization: Bearer ").and_then(user_of).is_some();
+        let raw: Vec<u8> = read.drain(..length).collect();
+        let body: Value = serde_json::from_slice(&raw).unwrap();
+        let is_webhook = head.starts_with("POST /webhook/load ");
+        let allowed = match is_webhook {
+            true => is_signed(line, &raw),
+            false => line("Authorization: Bearer ").and_then(user_of).is_some(),
+        };
+        if allowed && is_webhook {
+            hub.lock().publish("room:load", &body);
+        }
         if allowed && head.starts_with("POST /v1/publish ") {
             let (kind, name) = body["to"].as_object().unwrap().iter().next().unwrap();
             hub.lock().publish(&format!("{kind}:{}", name.as_str().unwrap()), &body["data"]);
