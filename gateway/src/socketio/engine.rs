@@ -135,7 +135,8 @@ impl Engine {
     pub(super) fn probed(&mut self, packet: &Packet<'_>, now: Instant) -> Probe {
         match (self.transport, packet) {
             (Transport::Candidate { until }, Packet::Ping(PROBE)) => {
-                self.transport = Transport::Probed { until, noop: now };
+                // Not at once: a client that does not wait for the answer has changed before that.
+                self.transport = Transport::Probed { until, noop: now + NOOP_PAUSE };
                 Probe::Answer
             }
             (Transport::Probed { .. }, Packet::Upgrade) => {
@@ -263,10 +264,11 @@ mod tests {
         assert!(engine.propose(&config, now));
         assert!(!engine.propose(&config, now), "only one at a time");
         assert_eq!(engine.probed(&Packet::Ping(PROBE), now), Probe::Answer);
-        // A request that waits is answered at once, then every now and then.
-        assert_eq!(engine.expired(&config, now), Some(Due::Noop));
+        // A request that waits is answered every now and then.
         assert_eq!(engine.expired(&config, now), None);
         assert_eq!(engine.expired(&config, now + NOOP_PAUSE), Some(Due::Noop));
+        assert_eq!(engine.expired(&config, now + NOOP_PAUSE), None);
+        assert_eq!(engine.expired(&config, now + 2 * NOOP_PAUSE), Some(Due::Noop));
         assert_eq!(engine.probed(&Packet::Upgrade, now), Probe::Switch);
         assert_eq!(engine.deadline(), now + 300 * MS);
         assert!(!engine.propose(&config, now), "there is nothing better");

@@ -215,8 +215,10 @@ impl Link {
     /// Changes the transport: what waits goes to the WebSocket, in order, before anything that is sent later.
     pub(super) fn switch(&self, socket: &mut WebSocket) {
         socket.carry(self.queue());
-        // The client must not have one any more.
-        self.answer_poll(&Packet::Noop);
+        // A client has none when it asks for the change, so this one came after it and overtook it.
+        if let Some(poll) = self.poll.lock().take() {
+            let _ = poll.send(Err(Refusal::BadRequest));
+        }
     }
 
     /// Takes nothing more; `last` is still sent.

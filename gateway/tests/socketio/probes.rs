@@ -64,6 +64,21 @@ async fn nothing_of_a_batch_is_lost_when_it_is_cut_and_the_transport_changes() {
 }
 
 #[tokio::test]
+async fn a_request_that_overtakes_the_change_of_transport_is_refused() {
+    let node = Node::start(Config::default());
+    for _ in 0..20 {
+        let polling = Polling::connect(&node).await;
+        let mut socket = polling.websocket().await;
+        socket.send(Message::text("2probe")).await.unwrap();
+        socket.send(Message::text("5")).await.unwrap();
+        assert_eq!(polling.get().await.status, 400);
+        assert_eq!(text(&mut socket).await, "3probe");
+        socket.send(Message::text("42[\"echo\",1]")).await.unwrap();
+        assert_eq!(text(&mut socket).await, "42[\"echo\",1]");
+    }
+}
+
+#[tokio::test]
 async fn a_message_over_the_limit_closes_the_websocket_with_1009() {
     let node = Node::start(Config::default());
     let mut socket = websocket(&node, "").await;
