@@ -16,6 +16,7 @@ use tokio::time;
 use crate::endpoint::Endpoint;
 use crate::errand::{Arrival, judge};
 use crate::hub::{Attachment, Behind};
+use crate::milestone::Milestone;
 use crate::node::Node;
 use crate::outbound::Push;
 use crate::peer::Peer;
@@ -242,7 +243,8 @@ impl Following {
                     match is_for.then(|| endpoint.frame(&message, None)).flatten() {
                         None => peer.pass(channel, position),
                         Some(frame) => {
-                            if peer.push(frame, Some((channel, position))) != Push::Queued {
+                            let to = Milestone::new(channel, position);
+                            if peer.push(frame, Some(&to)) != Push::Queued {
                                 break;
                             }
                         }
@@ -260,7 +262,7 @@ impl Following {
 fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: &Endpoint, peer: &Peer) {
     let name = channel.public_name();
     match endpoint.frame(&Outgoing::Gap { channel: &name, reason, position }, None) {
-        Some(frame) => peer.tell(frame, Some((channel, position))),
+        Some(frame) => peer.tell(frame, Some(&Milestone::new(channel, position))),
         None => peer.lose(),
     }
 }

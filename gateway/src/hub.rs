@@ -26,6 +26,7 @@ use crate::endpoint::{Endpoint, PerEndpoint};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
+use crate::milestone::Milestone;
 use crate::peer::{Memberships, Peer};
 pub(crate) use attachment::{Attachment, Behind};
 pub(crate) use control::Asked;
@@ -266,6 +267,7 @@ impl Hub {
         self.metrics.observe_latency(publication.timestamp);
         let name = channel.public_name();
         let position = step.map(|step| step.position);
+        let milestone = position.map(|position| Milestone::new(channel, position));
         let (mut frames, mut audiences) =
             (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
         let message = Outgoing::Message { channel: &name, position, publication: &publication };
@@ -275,22 +277,22 @@ impl Hub {
             let is_for = audience.is_some_and(|audience| peer.is_for(audience, &publication));
             let frame = frames.of(peer.endpoint, |endpoint| endpoint.frame(&message, None)).flatten();
             let frame = frame.filter(|_| is_for);
-            match step {
+            match step.zip(milestone.as_ref()) {
                 None => {
                     if let Some(frame) = frame {
                         peer.offer(frame);
                     }
                     true
                 }
-                Some(step) if step.position == subscriber.after => true,
-                Some(step) if step.position.offset < subscriber.after.offset => true,
+                Some((step, _)) if step.position == subscriber.after => true,
+                Some((step, _)) if step.position.offset < subscriber.after.offset => true,
                 // Another publication stands where it believed to be.
-                Some(step) if step.position.offset == subscriber.after.offset => {
+                Some((step, _)) if step.position.offset == subscriber.after.offset => {
                     subscriber.peer.lag(channel, subscriber.after);
                     false
                 }
-                Some(step) => match frame {
-                    Some(frame) => peer.feed(channel, step.before(), step.position, frame),
+                Some((step, to)) => match frame {
+                    Some(frame) => peer.feed(step.before(), to, frame),
                     None => {
                         peer.pass(channel, step.position);
                         true
@@ -314,6 +316,7 @@ impl Hub {
         let name = channel.public_name();
         let mut frames = PerEndpoint::new(&self.endpoints);
         let gap = Outgoing::Gap { channel: &name, reason, position };
+        let to = Milestone::new(channel, position);
         self.feed_all(subscribers, |subscriber| {
             let after = std::mem::replace(&mut subscriber.after, position);
             if at.is_some_and(|at| after.epoch == at.epoch && after.offset > at.offset) {
@@ -322,7 +325,7 @@ impl Hub {
             }
             let peer = &subscriber.peer;
             match frames.of(peer.endpoint, |endpoint| endpoint.frame(&gap, None)).flatten() {
-                Some(frame) => peer.feed(channel, at.unwrap_or(position), position, frame),
+                Some(frame) => peer.feed(at.unwrap_or(position), &to, frame),
                 None => {
                     peer.lose();
                     true

@@ -24,6 +24,7 @@ mod hub;
 mod keeper;
 mod long_poll;
 mod metrics;
+mod milestone;
 mod neighbours;
 mod node;
 mod offline;

@@ -16,9 +16,10 @@ use proto::vocabulary::Audience;
 use proto::{Channel, Close, Position, Publication, SessionId, UserId};
 
 use crate::endpoint::EndpointId;
+use crate::milestone::Milestone;
 use crate::outbound::{Flush, Outbound, Push};
 use crate::progress::Progress;
-use crate::standing::Standing;
+use crate::standing::{Event, Standing};
 use crate::ws_frame;
 
 /// What a connection is told from outside.
@@ -190,28 +191,28 @@ impl Peer {
     /// Queues a publication of a channel, which brings the client from one position to another. When there is no room,
     /// the channel lags and must not be fed any more: the connection catches up from the stream by itself. Answers
     /// whether feeding may go on.
-    pub(crate) fn feed(&self, channel: &Channel, from: Position, to: Position, frame: Bytes) -> bool {
-        match self.push(frame, Some((channel, to))) {
+    pub(crate) fn feed(&self, from: Position, to: &Milestone<'_>, frame: Bytes) -> bool {
+        match self.push(frame, Some(to)) {
             Push::Queued => true,
             Push::Closed => false,
             Push::Full if is_off(Detector::Overflow) => true,
             Push::Full => {
-                self.lag(channel, from);
+                self.lag(to.channel, from);
                 false
             }
         }
     }
 
     /// Queues a frame that brings the client to a position, or nowhere, if there is room for it.
-    pub(crate) fn push(&self, frame: Bytes, to: Option<(&Channel, Position)>) -> Push {
+    pub(crate) fn push(&self, frame: Bytes, to: Option<&Milestone<'_>>) -> Push {
         let pushed = self.push_with_place(frame, to);
-        if let (Push::Queued, Some((channel, to))) = (pushed, to) {
-            self.pass(channel, to);
+        if let (Push::Queued, Some(to)) = (pushed, to) {
+            self.pass(to.channel, to.position);
         }
         pushed
     }
 
-    fn push_with_place(&self, frame: Bytes, to: Option<(&Channel, Position)>) -> Push {
+    fn push_with_place(&self, frame: Bytes, to: Option<&Milestone<'_>>) -> Push {
         if !ws_frame::is_begin_of_text(&frame) {
             return self.outbound.push(frame);
         }
@@ -219,36 +220,39 @@ impl Peer {
         let Some(standing) = standing.as_deref_mut() else {
             return self.outbound.push_all([frame, ws_frame::rest_of_text(END)]);
         };
-        let pushed = self.outbound.push_all([frame, standing.tail(to)]);
-        if let (Push::Queued, Some((channel, to))) = (pushed, to) {
-            standing.moved(channel, to);
+        let pushed = match standing.event(frame, to) {
+            Event::Whole(frame) => self.outbound.push(frame),
+            Event::Parts(frames) => self.outbound.push_all(frames),
+        };
+        if let (Push::Queued, Some(to)) = (pushed, to) {
+            standing.moved(to);
         }
         pushed
     }
 
     /// Queues a frame that is not a publication: a reply, or a gap, after which the client stands elsewhere.
-    pub(crate) fn tell(&self, frame: Bytes, to: Option<(&Channel, Position)>) {
+    pub(crate) fn tell(&self, frame: Bytes, to: Option<&Milestone<'_>>) {
         self.tell_with_place(frame, to);
-        if let Some((channel, to)) = to {
-            self.pass(channel, to);
+        if let Some(to) = to {
+            self.pass(to.channel, to.position);
         }
     }
 
-    fn tell_with_place(&self, frame: Bytes, to: Option<(&Channel, Position)>) {
+    fn tell_with_place(&self, frame: Bytes, to: Option<&Milestone<'_>>) {
         if !ws_frame::is_begin_of_text(&frame) {
             return self.outbound.push_control(frame);
         }
         let mut standing = self.standing.lock();
-        let tail = match standing.as_deref_mut() {
-            None => ws_frame::rest_of_text(END),
-            Some(standing) => {
-                if let Some((channel, to)) = to {
-                    standing.moved(channel, to);
-                }
-                standing.tail(None)
-            }
+        let Some(standing) = standing.as_deref_mut() else {
+            return self.outbound.push_control_all([frame, ws_frame::rest_of_text(END)]);
         };
-        self.outbound.push_control_all([frame, tail]);
+        match standing.event(frame, to) {
+            Event::Whole(frame) => self.outbound.push_control(frame),
+            Event::Parts(frames) => self.outbound.push_control_all(frames),
+        }
+        if let Some(to) = to {
+            standing.moved(to);
+        }
     }
 
     /// Makes a channel lag from `at` on: it must not be fed any more, and the connection catches up from the stream.

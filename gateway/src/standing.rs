@@ -15,6 +15,7 @@ use proto::{Channel, Cursor, Position, Room, SessionId, Tenant, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::milestone::Milestone;
 use crate::ws_frame;
 
 /// What a client is told that has not come further anywhere.
@@ -75,8 +76,8 @@ pub(crate) struct Standing {
     /// The client cannot go on with this session any more.
     pub(crate) is_given_up: bool,
     record: Record,
-    /// Where it has come further: the number, and the text for it.
-    moved: Vec<(u32, String)>,
+    /// Where it has come further: the number, and the text of the position.
+    moved: Vec<(u32, Arc<str>)>,
     /// The channels by their numbers.
     numbers: Vec<(Channel, u32)>,
 }
@@ -120,7 +121,7 @@ impl Standing {
             Some((number, start)) => {
                 self.numbers.push((channel.clone(), number));
                 if at != start {
-                    self.moved(channel, at);
+                    self.moved(&Milestone::new(channel, at));
                 }
             }
             None => {
@@ -155,37 +156,44 @@ impl Standing {
     }
 
     /// The client has come to this position.
-    pub(crate) fn moved(&mut self, channel: &Channel, to: Position) {
-        let Some(number) = self.number(channel) else { return };
-        let text = format!("{number}@{to}");
+    pub(crate) fn moved(&mut self, to: &Milestone<'_>) {
+        let Some(number) = self.number(to.channel) else { return };
+        let text = Arc::clone(to.text());
         match self.moved.iter_mut().find(|(known, _)| *known == number) {
             Some((_, known)) => *known = text,
             None => self.moved.push((number, text)),
         }
     }
 
+    /// An event that brings its client to this position, or nowhere. Many clients have the same one.
+    pub(crate) fn event(&self, begin: Bytes, to: Option<&Milestone<'_>>) -> Event {
+        let moving = to.and_then(|to| Some((self.number(to.channel)?, to)));
+        if let Some((number, to)) = moving
+            && self.moved.iter().all(|(moved, _)| *moved == number)
+        {
+            return Event::Whole(to.whole(&begin, number, || self.tail(moving)));
+        }
+        Event::Parts([begin, ws_frame::rest_of_text(&self.tail(moving))])
+    }
+
     /// The end of an event that brings its client to this position, or nowhere.
-    pub(crate) fn tail(&self, to: Option<(&Channel, Position)>) -> Bytes {
-        let moving = to.and_then(|(channel, position)| Some((self.number(channel)?, position)));
+    fn tail(&self, moving: Option<(u32, &Milestone<'_>)>) -> String {
         let mut text = String::with_capacity(16 + 48 * (self.moved.len() + 1));
         text.push_str(",\"");
         let begin = text.len();
         for (number, moved) in &self.moved {
             if moving.is_none_or(|(moving, _)| moving != *number) {
-                separate(&mut text, begin);
-                text.push_str(moved);
+                add_place(&mut text, begin, *number, moved);
             }
         }
-        if let Some((number, position)) = moving {
-            separate(&mut text, begin);
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{number}@{position}");
+        if let Some((number, to)) = moving {
+            add_place(&mut text, begin, number, to.text());
         }
         if text.len() == begin {
             text.push_str(NOWHERE);
         }
         text.push_str("\"]");
-        ws_frame::rest_of_text(&text)
+        text
     }
 
     fn number(&self, channel: &Channel) -> Option<u32> {
@@ -193,10 +201,21 @@ impl Standing {
     }
 }
 
-fn separate(text: &mut String, begin: usize) {
+/// The frames of an event.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// One, which others are sent as well.
+    Whole(Bytes),
+    /// Its beginning, which others are sent as well, and an end of its own. The two stay together.
+    Parts([Bytes; 2]),
+}
+
+fn add_place(text: &mut String, begin: usize, number: u32, position: &str) {
     if text.len() > begin {
         text.push(',');
     }
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{number}@{position}");
 }
 
 #[cfg(test)]
@@ -222,9 +241,18 @@ mod tests {
     }
 
     /// The text that a client keeps of the end of an event.
-    fn told(tail: &Bytes) -> String {
-        let text = std::str::from_utf8(&tail[2..]).unwrap();
-        serde_json::from_str::<Vec<String>>(&text.replacen(',', "[", 1)).unwrap().remove(0)
+    fn told(standing: &Standing, to: Option<(&Channel, Position)>) -> String {
+        let to = to.map(|(channel, position)| Milestone::new(channel, position));
+        let frames = match standing.event(ws_frame::begin_of_text("["), to.as_ref()) {
+            Event::Whole(frame) => vec![frame],
+            Event::Parts(frames) => frames.to_vec(),
+        };
+        let text: String = frames.iter().map(|frame| std::str::from_utf8(&frame[2..]).unwrap()).collect();
+        serde_json::from_str::<Vec<String>>(&text.replacen(',', "", 1)).unwrap().remove(0)
+    }
+
+    fn move_to(standing: &mut Standing, channel: &Channel, position: Position) {
+        standing.moved(&Milestone::new(channel, position));
     }
 
     #[test]
@@ -233,13 +261,13 @@ mod tests {
         let record = |standing: &Standing| Record::decode(&standing.record()).unwrap();
         let start = record(&standing).cursor(None).unwrap();
         assert_eq!((start.get("room:a"), start.get("room:b")), (Some(at(5)), Some(at(7))));
-        assert_eq!(record(&standing).cursor(Some(&told(&standing.tail(None)))), Some(start));
+        assert_eq!(record(&standing).cursor(Some(&told(&standing, None))), Some(start));
 
-        let first = told(&standing.tail(Some((&room("b"), at(8)))));
-        standing.moved(&room("b"), at(8));
-        let second = told(&standing.tail(Some((&room("a"), at(6)))));
-        standing.moved(&room("a"), at(6));
-        let third = told(&standing.tail(None));
+        let first = told(&standing, Some((&room("b"), at(8))));
+        move_to(&mut standing, &room("b"), at(8));
+        let second = told(&standing, Some((&room("a"), at(6))));
+        move_to(&mut standing, &room("a"), at(6));
+        let third = told(&standing, None);
         for (told, a, b) in [(first, 5, 8), (second, 6, 8), (third, 6, 8)] {
             let cursor = record(&standing).cursor(Some(&told)).unwrap();
             assert_eq!((cursor.get("room:a"), cursor.get("room:b")), (Some(at(a)), Some(at(b))), "{told}");
@@ -249,7 +277,7 @@ mod tests {
     #[test]
     fn a_channel_that_is_joined_anew_is_another_one() {
         let mut standing = standing();
-        let before = told(&standing.tail(Some((&room("a"), at(6)))));
+        let before = told(&standing, Some((&room("a"), at(6))));
         standing.leave(&room("a"));
         standing.enter(&room("a"), at(9));
         standing.enter(&room("b"), at(11));
@@ -260,17 +288,17 @@ mod tests {
     #[test]
     fn one_that_goes_on_has_the_same_numbers_and_no_channels_that_it_did_not_enter_again() {
         let mut old = standing();
-        old.moved(&room("b"), at(8));
+        move_to(&mut old, &room("b"), at(8));
         let record = Record::decode(&old.record()).unwrap();
         assert_eq!(record.rooms().count(), 2);
         let mut standing =
             Standing::resumed(old.key.clone(), old.window, record, SessionId::new("c").unwrap());
         standing.enter(&room("b"), at(8));
         standing.settle();
-        assert_eq!(told(&standing.tail(None)), "1@v1.9.8.3");
+        assert_eq!(told(&standing, None), "1@v1.9.8.3");
         assert_eq!(Record::decode(&standing.record()).unwrap().rooms().count(), 1);
         standing.enter(&room("c"), at(1));
-        assert_eq!(told(&standing.tail(Some((&room("c"), at(2))))), "1@v1.9.8.3,2@v1.9.2.3");
+        assert_eq!(told(&standing, Some((&room("c"), at(2)))), "1@v1.9.8.3,2@v1.9.2.3");
     }
 
     #[test]
@@ -279,10 +307,28 @@ mod tests {
         let names: Vec<String> = (0..1000).map(|number| format!("r{number}")).collect();
         names.iter().for_each(|name| standing.enter(&room(name), at(1)));
         let record = Record::decode(&standing.record()).unwrap();
-        let cursor = record.cursor(Some(&told(&standing.tail(Some((&room("r999"), at(2))))))).unwrap();
+        let cursor = record.cursor(Some(&told(&standing, Some((&room("r999"), at(2)))))).unwrap();
         let places = names.iter().map(|name| cursor.get(&format!("room:{name}")));
         assert_eq!(places.filter(|place| *place == Some(at(1))).count(), 999);
         assert_eq!(cursor.get("room:r999"), Some(at(2)));
+    }
+
+    #[test]
+    fn clients_that_have_come_further_in_one_channel_alone_share_an_event() {
+        let (mut one, other) = (standing(), standing());
+        let (begin, room_b) = (ws_frame::begin_of_text("x"), room("b"));
+        let milestone = Milestone::new(&room_b, at(8));
+        let event = |standing: &Standing| match standing.event(begin.clone(), Some(&milestone)) {
+            Event::Whole(frame) => Ok(frame),
+            Event::Parts([_, rest]) => Err(rest),
+        };
+        let whole = event(&one).unwrap();
+        assert_eq!(whole, ws_frame::text("x,\"1@v1.9.8.3\"]"));
+        assert_eq!(event(&other).unwrap().as_ptr(), whole.as_ptr());
+        one.moved(&milestone);
+        assert_eq!(event(&one).unwrap().as_ptr(), whole.as_ptr());
+        move_to(&mut one, &room("a"), at(6));
+        assert_eq!(event(&one).unwrap_err(), ws_frame::rest_of_text(",\"0@v1.9.6.3,1@v1.9.8.3\"]"));
     }
 
     #[test]

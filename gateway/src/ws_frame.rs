@@ -41,6 +41,20 @@ pub(crate) fn rest_of_text(text: &str) -> Bytes {
     build(FIN | CONTINUATION, text.len(), |frame| frame.put_slice(text.as_bytes()))
 }
 
+/// A text message of its beginning, a frame, and its rest.
+pub(crate) fn whole_text(begin: &Bytes, rest: &str) -> Bytes {
+    let head = match begin.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    let begin = begin.get(head..).unwrap_or_default();
+    build(FIN | TEXT, begin.len() + rest.len(), |frame| {
+        frame.put_slice(begin);
+        frame.put_slice(rest.as_bytes());
+    })
+}
+
 /// Whether a frame is the beginning of a text message. No line of an event stream looks like that.
 pub(crate) fn is_begin_of_text(frame: &Bytes) -> bool {
     frame.first() == Some(&TEXT)
@@ -103,6 +117,8 @@ mod tests {
             let (opcode, payload) = parse(&text(&"x".repeat(length)));
             assert_eq!(format!("{opcode}"), "TEXT");
             assert_eq!(payload.len(), length);
+            let whole = whole_text(&begin_of_text(&"x".repeat(length)), "y");
+            assert_eq!(whole, text(&format!("{}y", "x".repeat(length))));
         }
     }
 
