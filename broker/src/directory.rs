@@ -79,6 +79,8 @@ pub struct Busiest {
 /// A part of a stream that ends before a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Earlier {
+    /// The place after the last publication of the stream at the time of reading; all zeros for a stream that there is not.
+    pub top: Position,
     /// Oldest first, without a hole, up to the place.
     pub entries: Vec<Entry>,
     /// Whether the place is one of the stream's. If not, because the stream began anew, lost writes or does not reach
@@ -96,13 +98,13 @@ impl Earlier {
             Some(before) => read.first().is_some_and(|own| own.step.position == before),
         };
         if !known {
-            return Self { entries: Vec::new(), known };
+            return Self { top, entries: Vec::new(), known };
         }
         if before.is_some() && !read.is_empty() {
             read.remove(0);
         }
         read.truncate(limit as usize);
         read.reverse();
-        Self { entries: read, known }
+        Self { top, entries: read, known }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Continuity, Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
+use broker::{Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
     Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
@@ -11,6 +11,7 @@ use proto::{
 };
 use tokio::time::timeout;
 
+use crate::continuation::{self, Continuation, judge};
 use crate::following::{Following, PAGE};
 use crate::hub::Attachment;
 use crate::node::Node;
@@ -351,19 +352,19 @@ impl std::convert::From<Option<Position>> for From {
 async fn arrive(node: &Node, channel: Channel, from: From) -> Result<Arrival, Unavailable> {
     let (attachment, top) = node.hub.attach(channel).await;
     let mut arrival = Arrival::from_here(attachment, top);
-    let read = async |after| {
-        let query = HistoryQuery { after, limit: PAGE };
-        node.broker.history(arrival.following.channel(), query).await
-    };
     match from {
         From::Here => {}
         From::Oldest => {
-            let history = read(None).await?;
+            let query = HistoryQuery { after: None, limit: PAGE };
+            let history = node.broker.history(arrival.following.channel(), query).await?;
             arrival.begin(history);
         }
+        // When a node dies, most of its clients come back before anything was published that they could have missed.
+        From::After(since) if since == top => node.metrics.count_resume(true),
         From::After(since) => {
-            let history = read(Some(since)).await?;
-            arrival.resume(since, history);
+            let (channel, latest) = (arrival.following.channel(), arrival.following.is_latest());
+            let next = continuation::read(&*node.broker, channel, since, PAGE, latest).await?;
+            arrival.resume(next);
             node.metrics.count_resume(arrival.gap.is_none());
         }
     }
@@ -405,24 +406,10 @@ impl Arrival {
     }
 
     /// Follows from an earlier place, or from where the stream can be followed.
-    fn resume(&mut self, since: Position, history: History) {
-        let (at, gap) = judge(since, &history);
-        self.following.restart(at);
-        self.gap = gap;
-        self.entries = if gap == Some(GapReason::Fork) { Vec::new() } else { history.entries };
-    }
-}
-
-/// Where delivery goes on when a stream is followed from `since`, and the gap to tell if that is elsewhere.
-///
-/// After a fork nothing is delivered of what the stream holds: it cannot be told which of it the client has seen.
-pub(crate) fn judge(since: Position, history: &History) -> (Position, Option<GapReason>) {
-    let oldest = history.entries.first().map_or(history.top, |entry| entry.step.before());
-    match history.continuity {
-        Continuity::Continuous => (since, None),
-        Continuity::Trimmed => (oldest, Some(GapReason::Trimmed)),
-        Continuity::Reset => (oldest, Some(GapReason::Reset)),
-        Continuity::Fork => (history.top, Some(GapReason::Fork)),
+    fn resume(&mut self, next: Continuation) {
+        self.following.restart(next.at);
+        self.gap = next.gap;
+        self.entries = next.entries;
     }
 }
 

@@ -101,8 +101,12 @@ mod tests {
             from: None,
             timestamp: Timestamp(1),
         };
-        let message =
-            Outgoing::Message { channel: "room:a", position: Some(position), publication: &publication };
+        let message = Outgoing::Message {
+            channel: "room:a",
+            position: Some(position),
+            latest: false,
+            publication: &publication,
+        };
         let block = event(&message, "{\n\"a\":\r\n1}");
         assert_eq!(&block[..], b"id: room:a@v1.a.3.ff\ndata: {\ndata: \"a\":\ndata: \ndata: 1}\n\n");
         let (cursor, rest) = split_id(block);

@@ -12,6 +12,9 @@
 //!     └──────── interrupted ────┴──────────────── interrupted ─────────────────┘
 //! ```
 //!
+//! Where only the newest publication of a channel matters, of those that were read together just the last one is delivered, and
+//! what the stream no longer holds before it is no gap.
+//!
 //! While it is not live, frames are held, not delivered. A held frame that a later read of the stream does not know was
 //! lost by a failover before anybody saw it, and is dropped.
 
@@ -82,12 +85,19 @@ pub struct Follower {
     held_bytes: usize,
     ticket: u32,
     outputs: VecDeque<Output>,
+    /// Only the newest publication matters.
+    latest: bool,
 }
 
 impl Follower {
     /// A follower of a channel that is about to be subscribed.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for a channel in which only the newest publication matters.
+    pub fn of_latest() -> Self {
+        Self { latest: true, ..Self::default() }
     }
 
     /// The place up to which everything was delivered; absent until the stream was first read.
@@ -172,6 +182,9 @@ impl Follower {
             },
             (Some(position), true, Continuity::Continuous) => self.rejoin(position, history.entries),
             (Some(_), true, _) => self.restart(GapReason::Fork, top, Vec::new()),
+            (Some(_), false, Continuity::Trimmed) if self.latest && !history.entries.is_empty() => {
+                self.deliver_all(history.entries);
+            }
             (Some(_), false, Continuity::Trimmed) => self.restart(GapReason::Trimmed, top, history.entries),
             (Some(_), false, Continuity::Reset) => self.restart(GapReason::Reset, top, history.entries),
         }
@@ -233,20 +246,28 @@ impl Follower {
 
     /// Tells a gap, and goes on with the entries, or from the top where there are none.
     fn restart(&mut self, reason: GapReason, top: Position, entries: Vec<Entry>) {
-        let at = entries.first().map_or(top, |first| first.step.before());
+        let first = if self.latest { entries.last() } else { entries.first() };
+        let at = first.map_or(top, |first| first.step.before());
         self.delivered.clear();
         self.position = Some(at);
         self.outputs.push_back(Output::Gap(reason, at));
         self.deliver_all(entries);
     }
 
-    fn deliver_all(&mut self, entries: Vec<Entry>) {
+    fn deliver_all(&mut self, mut entries: Vec<Entry>) {
+        if self.latest && entries.len() > 1 {
+            entries.drain(..entries.len() - 1);
+        }
         for entry in entries {
             self.deliver(entry.step, entry.payload);
         }
     }
 
     fn deliver(&mut self, step: Step, payload: Bytes) {
+        if self.latest && self.position.is_some_and(|at| !at.precedes(&step)) {
+            // What was left out is not remembered, and what is remembered has no holes.
+            self.delivered.clear();
+        }
         self.position = Some(step.position);
         if self.delivered.len() == REMEMBERED {
             self.delivered.pop_front();

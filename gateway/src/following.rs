@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::{Entry, History, HistoryQuery, Unavailable};
+use broker::{Entry, Unavailable};
 use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, UserId};
 use tokio::time;
 
+use crate::continuation::{self, Continuation};
 use crate::endpoint::Endpoint;
-use crate::errand::{Arrival, judge};
+use crate::errand::Arrival;
 use crate::hub::{Attachment, Behind};
 use crate::milestone::Milestone;
 use crate::node::Node;
@@ -56,6 +57,11 @@ impl Following {
         self.attachment.channel()
     }
 
+    /// Whether only the newest publication of the channel matters.
+    pub(crate) const fn is_latest(&self) -> bool {
+        self.attachment.is_latest()
+    }
+
     /// The user is present there for as long as the channel is followed, and is told who else comes and goes.
     pub(crate) fn stays(&mut self, stay: Stay, user: UserId) {
         self.stay = Some(stay);
@@ -90,7 +96,7 @@ pub(crate) struct Page {
     after: Position,
     /// How many gaps the node had told before it was read.
     seen: u64,
-    history: Result<History, Unavailable>,
+    next: Result<Continuation, Unavailable>,
 }
 
 /// All channels that a connection follows.
@@ -167,12 +173,15 @@ impl Followings {
                 Ok(()) => following.place = Place::Fed,
                 Err(Behind) => {
                     let (node, channel) = (Arc::clone(node), following.attachment.channel().clone());
-                    let query = HistoryQuery { after: Some(at), limit: self.page };
+                    let (limit, latest) = (self.page, following.is_latest());
                     let pause = std::mem::take(&mut self.pause);
                     let seen = following.attachment.gaps();
                     self.reading = Some(Box::pin(async move {
-                        let history = read(&node, &channel, query, pause).await;
-                        Page { channel, after: at, seen, history }
+                        if pause {
+                            time::sleep(PAUSE).await;
+                        }
+                        let next = continuation::read(&*node.broker, &channel, at, limit, latest).await;
+                        Page { channel, after: at, seen, next }
                     }));
                     return;
                 }
@@ -190,7 +199,7 @@ impl Followings {
 
     /// Queues a page.
     pub(crate) fn take_page(&mut self, page: Page, endpoint: &Endpoint, peer: &Arc<Peer>) {
-        let Page { channel, after, seen, history } = page;
+        let Page { channel, after, seen, next } = page;
         let Some(following) = self.all.iter_mut().find(|one| *one.attachment.channel() == channel) else {
             return;
         };
@@ -198,18 +207,16 @@ impl Followings {
         if following.place != Place::Behind(after) {
             return;
         }
-        let Ok(history) = history else {
+        let Ok(Continuation { at, gap, entries, .. }) = next else {
             self.pause = true;
             return;
         };
-        let (at, gap) = judge(after, &history);
         if let Some(reason) = gap {
             tell_gap(&channel, reason, at, endpoint, peer);
             following.restart(at);
         }
-        if gap != Some(GapReason::Fork) {
-            let (count, queued) =
-                (history.entries.len(), following.queue(&channel, history.entries, endpoint, peer));
+        if !entries.is_empty() {
+            let (count, queued) = (entries.len(), following.queue(&channel, entries, endpoint, peer));
             let queued = u32::try_from(queued).unwrap_or(PAGE);
             self.page =
                 if (queued as usize) < count { queued + 1 } else { self.page.saturating_mul(2) }.min(PAGE);
@@ -237,6 +244,7 @@ impl Following {
                     let message = Outgoing::Message {
                         channel: &name,
                         position: Some(position),
+                        latest: self.is_latest(),
                         publication: &publication,
                     };
                     let is_for = peer.is_for(endpoint.framing.audience(&publication), &publication);
@@ -265,16 +273,4 @@ fn tell_gap(channel: &Channel, reason: GapReason, position: Position, endpoint: 
         Some(frame) => peer.tell(frame, Some(&Milestone::new(channel, position))),
         None => peer.lose(),
     }
-}
-
-async fn read(
-    node: &Node,
-    channel: &Channel,
-    query: HistoryQuery,
-    pause: bool,
-) -> Result<History, Unavailable> {
-    if pause {
-        time::sleep(PAUSE).await;
-    }
-    node.broker.history(channel, query).await
 }

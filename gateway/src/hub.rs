@@ -18,7 +18,7 @@ use broker::chaos::{Detector, is_off, loses_one};
 use broker::{Broker, Frame, History, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
+use proto::{Channel, ChannelRules, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +47,7 @@ pub(crate) struct ReadRequest {
 /// See the module's documentation.
 pub(crate) struct Hub {
     broker: Arc<dyn Broker>,
+    channels: Arc<ChannelRules>,
     endpoints: Arc<[Endpoint]>,
     metrics: Metrics,
     hasher: RandomState,
@@ -62,6 +63,8 @@ type Shard = HashMap<Channel, Entry>;
 
 struct Entry {
     channel: Channel,
+    /// Whether only the newest publication matters.
+    latest: bool,
     follower: Follower,
     attachments: usize,
     idle_since: Option<Instant>,
@@ -86,6 +89,7 @@ impl Hub {
     /// A hub that passes on what it is `asked`, and the reads that its followers want.
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
+        channels: Arc<ChannelRules>,
         endpoints: Arc<[Endpoint]>,
         metrics: Metrics,
         flusher: Arc<Flusher>,
@@ -94,6 +98,7 @@ impl Hub {
         let (reads, wanted) = mpsc::unbounded_channel();
         let hub = Arc::new(Self {
             broker,
+            channels,
             endpoints,
             metrics,
             hasher: RandomState::new(),
@@ -109,11 +114,12 @@ impl Hub {
     /// Makes this node listen to a channel until the attachment is dropped, and waits until it knows the channel's
     /// position.
     pub(crate) async fn attach(self: &Arc<Self>, channel: Channel) -> (Attachment, Position) {
+        let latest = self.channels.of(&channel).latest;
         let (new, known) = {
             let mut shard = self.shard(channel.as_str());
             let entry = shard.entry(channel.clone());
             let new = matches!(entry, std::collections::hash_map::Entry::Vacant(_));
-            let entry = entry.or_insert_with(|| Entry::new(channel.clone()));
+            let entry = entry.or_insert_with(|| Entry::new(channel.clone(), latest));
             entry.attachments += 1;
             entry.idle_since = None;
             let known = match entry.follower.position() {
@@ -126,7 +132,7 @@ impl Hub {
             };
             (new, known)
         };
-        let attachment = Attachment { hub: Arc::clone(self), channel, member: None, slot: None };
+        let attachment = Attachment { hub: Arc::clone(self), channel, latest, member: None, slot: None };
         if new {
             self.metrics.channels.inc();
             self.broker.subscribe(std::slice::from_ref(&attachment.channel));
@@ -222,7 +228,7 @@ impl Hub {
         while let Some(output) = entry.follower.poll() {
             match output {
                 Output::Deliver { step, payload } => {
-                    self.deliver(&entry.channel, &mut entry.subscribers, step, &payload);
+                    self.deliver(entry, step, &payload);
                     at = step.map_or(at, |step| Some(step.position));
                 }
                 Output::Gap(reason, position) => {
@@ -247,13 +253,8 @@ impl Hub {
     }
 
     /// Gives a publication to every subscriber, built once for each endpoint.
-    fn deliver(
-        &self,
-        channel: &Channel,
-        subscribers: &mut Slab<Subscriber>,
-        step: Option<Step>,
-        payload: &Bytes,
-    ) {
+    fn deliver(&self, entry: &mut Entry, step: Option<Step>, payload: &Bytes) {
+        let Entry { channel, latest, subscribers, .. } = entry;
         if subscribers.is_empty() {
             return;
         }
@@ -270,7 +271,8 @@ impl Hub {
         let milestone = position.map(|position| Milestone::new(channel, position));
         let (mut frames, mut audiences) =
             (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
-        let message = Outgoing::Message { channel: &name, position, publication: &publication };
+        let latest = *latest && position.is_some();
+        let message = Outgoing::Message { channel: &name, position, latest, publication: &publication };
         self.feed_all(subscribers, |subscriber| {
             let peer = &subscriber.peer;
             let audience = audiences.of(peer.endpoint, |endpoint| endpoint.framing.audience(&publication));
@@ -410,10 +412,11 @@ impl Sink for Hub {
 }
 
 impl Entry {
-    fn new(channel: Channel) -> Self {
+    fn new(channel: Channel, latest: bool) -> Self {
         Self {
             channel,
-            follower: Follower::new(),
+            latest,
+            follower: if latest { Follower::of_latest() } else { Follower::new() },
             attachments: 0,
             idle_since: None,
             gaps: 0,

@@ -9,6 +9,7 @@
 mod clerk;
 mod config;
 mod connection;
+mod continuation;
 mod device_book;
 mod door;
 mod drain;
@@ -116,8 +117,10 @@ impl Gateway {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let flusher = Arc::new(Flusher::new(cores));
         let (asked, questions) = mpsc::channel(clerk::QUESTIONS);
+        let channels = Arc::new(channels);
         let (hub, reads) = Hub::new(
             Arc::clone(&broker),
+            Arc::clone(&channels),
             Arc::clone(&endpoints),
             metrics.clone(),
             Arc::clone(&flusher),
@@ -144,7 +147,6 @@ impl Gateway {
             rates: Arc::default(),
             metrics,
         });
-        let channels = Arc::new(channels);
         let doors = (0..).zip(endpoints.iter()).map(|(index, endpoint)| {
             let (id, endpoint, channels) = (id.clone(), endpoint.clone(), Arc::clone(&channels));
             let terms = Arc::new(Terms { node: id, endpoint, channels });

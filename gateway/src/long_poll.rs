@@ -8,16 +8,17 @@ use std::time::Duration;
 use axum::extract::{Path, Query, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use broker::{History, HistoryQuery, Unavailable};
+use broker::{HistoryQuery, Unavailable};
 use chassis::auth::TokenError;
 use chassis::problem::Problem;
 use proto::framing::native;
-use proto::{Channel, ErrorCode, GapReason, Outgoing, Position, Room};
+use proto::{Channel, ErrorCode, Outgoing, Position, Room};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::continuation::{self, Continuation};
 use crate::door::Door;
-use crate::errand::{items, judge};
+use crate::errand::items;
 use crate::outbound::Outbound;
 use crate::session::LONGEST_HISTORY;
 
@@ -60,24 +61,43 @@ impl Door {
             );
         }
         let limit = asked.limit.unwrap_or(LONGEST_HISTORY).clamp(1, LONGEST_HISTORY);
-        let query = HistoryQuery { after: asked.since, limit };
-        let mut history = self.read(&channel, query).await?;
+        let mut next = self.read(&channel, asked.since, limit).await?;
         let wait = Duration::from_secs(asked.wait).min(LONGEST_WAIT);
         if let Some(since) = asked.since
             && !wait.is_zero()
-            && since == history.top
+            && since == next.top
         {
             self.await_next(&channel, since, wait).await?;
             if self.node.verifier.revocations().cover(&identity.token) {
                 return Err(self.refuse(&TokenError::Revoked));
             }
-            history = self.read(&channel, query).await?;
+            next = self.read(&channel, asked.since, limit).await?;
         }
-        Ok(answer(&room, &channel, asked.since, &history))
+        Ok(answer(&room, &channel, &next))
     }
 
-    async fn read(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Problem> {
-        self.node.broker.history(channel, query).await.map_err(|Unavailable(_)| away())
+    /// What came after a position, or from the oldest that is kept on.
+    async fn read(
+        &self,
+        channel: &Channel,
+        since: Option<Position>,
+        limit: u32,
+    ) -> Result<Continuation, Problem> {
+        let broker = &*self.node.broker;
+        let read = async {
+            let Some(since) = since else {
+                let history = broker.history(channel, HistoryQuery { after: None, limit }).await?;
+                return Ok(Continuation {
+                    at: history.top,
+                    gap: None,
+                    entries: history.entries,
+                    top: history.top,
+                });
+            };
+            let latest = self.terms.channels.of(channel).latest;
+            continuation::read(broker, channel, since, limit, latest).await
+        };
+        read.await.map_err(|Unavailable(_)| away())
     }
 
     /// Waits until something came after a position, or long enough.
@@ -93,13 +113,11 @@ impl Door {
     }
 }
 
-fn answer(room: &Room, channel: &Channel, since: Option<Position>, history: &History) -> Response {
-    let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
-    let entries = if gap == Some(GapReason::Fork) { &[][..] } else { &history.entries };
-    let (items, position) = items(channel, entries, at);
-    let more = position.offset < history.top.offset;
+fn answer(room: &Room, channel: &Channel, next: &Continuation) -> Response {
+    let (items, position) = items(channel, &next.entries, next.at);
+    let more = position.offset < next.top.offset;
     let mut text = native::encode(&Outgoing::History { room, items: &items, position, more }, None);
-    if let Some(gap) = gap.and_then(|reason| serde_json::to_string(&reason).ok())
+    if let Some(gap) = next.gap.and_then(|reason| serde_json::to_string(&reason).ok())
         && text.pop() == Some('}')
     {
         text.push_str(",\"gap\":");

@@ -19,8 +19,8 @@ use broker::MembershipChange;
 use bytes::Bytes;
 use chassis::auth::{TokenError, TokenFacts};
 use proto::{
-    About, Channel, ChannelRules, Close, Command, Cursor, DeviceId, ErrorCode, Invalid, NodeId, Outgoing,
-    Request, RequestId, Room, SessionId, Timestamp,
+    About, Channel, ChannelOptions, ChannelRules, Close, Command, Cursor, DeviceId, ErrorCode, Invalid,
+    NodeId, Outgoing, Request, RequestId, Room, SessionId, Timestamp,
 };
 
 use crate::endpoint::Endpoint;
@@ -340,10 +340,11 @@ impl Session {
             }
             Outcome::Joined { room, position, recovered, user_count } => {
                 let State::Admitted(member) = &mut self.state else { return };
-                let keeps = self.terms.channels.of(&member.channel(&room)).history_size > 0;
+                let ChannelOptions { history_size, latest, .. } =
+                    *self.terms.channels.of(&member.channel(&room));
                 member.rooms.enter(room.clone());
-                let position = keeps.then_some(position);
-                self.reply(&Outgoing::Joined { room: &room, position, recovered, user_count });
+                let position = (history_size > 0).then_some(position);
+                self.reply(&Outgoing::Joined { room: &room, position, recovered, latest, user_count });
             }
             Outcome::Reviewed(memberships) => {
                 let State::Admitted(member) = &mut self.state else { return };
@@ -358,10 +359,11 @@ impl Session {
                 }
                 for Arrived { room, position, user_count } in arrived {
                     let State::Admitted(member) = &mut self.state else { return };
-                    let keeps = self.terms.channels.of(&member.channel(&room)).history_size > 0;
+                    let ChannelOptions { history_size, latest, .. } =
+                        *self.terms.channels.of(&member.channel(&room));
                     member.rooms.enter(room.clone());
-                    let position = keeps.then_some(position);
-                    let added = Outgoing::Added { room: &room, position, user_count };
+                    let position = (history_size > 0).then_some(position);
+                    let added = Outgoing::Added { room: &room, position, latest, user_count };
                     let frame = self.terms.endpoint.frame(&added, None);
                     self.send(frame);
                 }

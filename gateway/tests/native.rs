@@ -395,7 +395,11 @@ async fn a_draining_node_sends_its_clients_away_and_takes_no_more() {
 const FLOOD: u64 = 1500;
 
 async fn flooded(max_lag: Duration) -> (Node, Client) {
-    let keeps = ChannelOptions { history_size: 10_000, ..ChannelOptions::default_for(Kind::Room) };
+    flooded_where(max_lag, false).await
+}
+
+async fn flooded_where(max_lag: Duration, latest: bool) -> (Node, Client) {
+    let keeps = ChannelOptions { history_size: 10_000, latest, ..ChannelOptions::default_for(Kind::Room) };
     let rules = ChannelRules::new(vec![(Pattern::new("room:*").unwrap(), keeps)]);
     let limits = config(|endpoint| {
         endpoint.queue_bytes = 64 * 1024;
@@ -423,6 +427,38 @@ async fn a_client_that_does_not_read_for_a_while_loses_nothing() {
     }
     node.publish(&room("flood"), "e", json!({"n": "live again"})).await;
     assert_eq!(slow.expect("message").await["data"]["n"], "live again");
+}
+
+#[tokio::test]
+async fn where_only_the_newest_matters_a_slow_client_is_given_that_one_alone() {
+    let (node, mut slow) = flooded_where(Duration::from_secs(600), true).await;
+    let (mut before, mut count) = (None, 0);
+    let newest = loop {
+        // Any other frame, such as a gap, would be a fault.
+        let message = slow.expect("message").await;
+        let n = message["data"]["n"].as_u64().unwrap();
+        assert!(message["latest"] == true && before < Some(n), "{n} after {before:?}");
+        (before, count) = (Some(n), count + 1);
+        if n == FLOOD - 1 {
+            break message;
+        }
+    };
+    assert!(count < FLOOD / 2, "{count} were read of what was left out");
+    node.publish(&room("flood"), "e", json!({"n": FLOOD})).await;
+    assert_eq!(slow.expect("message").await["data"]["n"], FLOOD, "it is fed again");
+
+    // Coming back is the same, also where the stream does not reach back to the place, and so is polling.
+    let mut back = node.client("back").await;
+    let first = newest["position"].as_str().unwrap();
+    node.publish(&room("flood"), "e", json!({"n": "a"})).await;
+    node.publish(&room("flood"), "e", json!({"n": "b"})).await;
+    let joined = back.ask(json!({"type": "join", "room": "flood", "since": first})).await;
+    assert_eq!((&joined["recovered"], &joined["latest"]), (&json!(true), &json!(true)));
+    assert_eq!(back.expect("message").await["data"]["n"], "b");
+    node.publish(&room("flood"), "e", json!({"n": "c"})).await;
+    assert_eq!(back.expect("message").await["data"]["n"], "c");
+    back.send(json!({"type": "ping", "id": 1})).await;
+    back.expect("pong").await;
 }
 
 #[tokio::test]

@@ -59,7 +59,8 @@ pub(crate) fn vocabulary(input: &[u8]) {
         }
         let Command::Publish { event, data, message_id, .. } = command else { continue };
         let publication = Publication { event, data, id: message_id, from: None, timestamp: Timestamp(1) };
-        let message = Outgoing::Message { channel: "room:r", position: None, publication: &publication };
+        let message =
+            Outgoing::Message { channel: "room:r", position: None, latest: false, publication: &publication };
         let Some(frame) = framing.encode(&message, None, Timestamp(1)) else { panic!("said nothing") };
         assert!(serde_json::from_str::<IgnoredAny>(&frame).is_ok(), "{frame} is not JSON");
         // Half a surrogate pair or great depth is passed on, but not every parser reads it.

@@ -283,8 +283,10 @@ pub enum Outgoing<'a> {
         room: &'a Room,
         /// The place from which it is fed; absent where the room keeps no history.
         position: Option<Position>,
-        /// Whether everything after `since` was or will be delivered.
+        /// Whether everything after `since` was or will be delivered; where only the newest matters, that one.
         recovered: bool,
+        /// Whether only the newest publication of the room matters.
+        latest: bool,
         /// How many users are in the room, over the whole cluster; absent where presence is off.
         user_count: Option<u64>,
     },
@@ -299,6 +301,8 @@ pub enum Outgoing<'a> {
         room: &'a Room,
         /// The place from which it is fed; absent where the room keeps no history.
         position: Option<Position>,
+        /// Whether only the newest publication of the room matters.
+        latest: bool,
         /// How many users are in the room, over the whole cluster; absent where presence is off.
         user_count: Option<u64>,
     },
@@ -324,6 +328,8 @@ pub enum Outgoing<'a> {
         channel: &'a str,
         /// Where it stands; absent for an ephemeral one.
         position: Option<Position>,
+        /// Whether only the newest publication of the channel matters, so that some before this one may have been left out.
+        latest: bool,
         /// The message.
         publication: &'a Publication,
     },

@@ -70,6 +70,8 @@ pub struct ChannelOptions {
     pub outbox_size: u32,
     /// Where what is stored must be before its publisher is told so, unless the publisher asked for something else.
     pub durability: Durability,
+    /// Whether only the newest publication matters: who falls behind is given that one alone.
+    pub latest: bool,
 }
 
 impl ChannelOptions {
@@ -94,6 +96,7 @@ impl ChannelOptions {
             outbox_presence: false,
             outbox_size: 10_000,
             durability: Durability::Memory,
+            latest: false,
         };
         match kind {
             Kind::Room => room,

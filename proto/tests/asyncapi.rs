@@ -189,6 +189,7 @@ fn written(name: &str, frame: &Value) -> String {
             room: &room(),
             position,
             recovered: yes("recovered"),
+            latest: frame.get("latest").is_some(),
             user_count: frame.get("userCount").and_then(Value::as_u64),
         }),
         "left" => encode(Outgoing::Left { room: &room() }),
@@ -198,9 +199,12 @@ fn written(name: &str, frame: &Value) -> String {
             position,
             duplicate: yes("duplicate"),
         }),
-        "message" => {
-            encode(Outgoing::Message { channel: text("channel"), position, publication: &publication(frame) })
-        }
+        "message" => encode(Outgoing::Message {
+            channel: text("channel"),
+            position,
+            latest: frame.get("latest").is_some(),
+            publication: &publication(frame),
+        }),
         "member_joined" => encode(Outgoing::MemberJoined {
             room: &room(),
             user: &user(frame),

@@ -134,8 +134,13 @@ mod tango {
         let Command::Leave { room: left } = command(&tango(), &leave) else { panic!() };
         assert_eq!(left, room("general-chat"));
 
-        let joined =
-            Outgoing::Joined { room: &joined, position: None, recovered: false, user_count: Some(15) };
+        let joined = Outgoing::Joined {
+            room: &joined,
+            position: None,
+            recovered: false,
+            latest: false,
+            user_count: Some(15),
+        };
         assert_eq!(
             told(&tango(), &joined),
             json!({
@@ -193,7 +198,10 @@ mod tango {
         let mut publication =
             publication("chat_message", data.get(), Some("msg_1729238400_123"), Some(&sender));
         let message = |publication: &Publication| {
-            told(&tango(), &Outgoing::Message { channel: "room:general-chat", position, publication })
+            told(
+                &tango(),
+                &Outgoing::Message { channel: "room:general-chat", position, latest: false, publication },
+            )
         };
         assert_eq!(
             message(&publication),
@@ -248,7 +256,8 @@ mod tango {
     fn the_backend_names_its_own_events() {
         let publication = publication("user_post_created", r#"{"type":"auth_error","n":1.50}"#, None, None);
         for channel in ["user:123", "room:followers-of-7"] {
-            let message = Outgoing::Message { channel, position: None, publication: &publication };
+            let message =
+                Outgoing::Message { channel, position: None, latest: false, publication: &publication };
             assert_eq!(
                 tango().encode(&message, None, NOW).unwrap(),
                 r#"{"type":"user_post_created","data":{"type":"auth_error","n":1.50},"timestamp":1760776800000}"#
@@ -318,7 +327,12 @@ mod dialer {
             "call-speak-ended",
         ] {
             let publication = publication(event, payload, Some("evt-1"), None);
-            let message = Outgoing::Message { channel: "all", position: None, publication: &publication };
+            let message = Outgoing::Message {
+                channel: "all",
+                position: None,
+                latest: false,
+                publication: &publication,
+            };
             assert_eq!(
                 dialer().encode(&message, None, NOW).unwrap(),
                 format!(r#"{{"event":"{event}","data":{payload}}}"#)
@@ -364,10 +378,10 @@ mod documentation {
         let about = About { action: Action::Publish, room: Some(board.clone()), message_id: None };
         let told = [
             Outgoing::AuthSuccess { session: &session, positions: &[] },
-            Outgoing::Joined { room: board, position, recovered: false, user_count: Some(3) },
+            Outgoing::Joined { room: board, position, recovered: false, latest: false, user_count: Some(3) },
             Outgoing::Published { room: board, message_id: message_id.as_ref(), position, duplicate: false },
-            Outgoing::Message { channel: "room:12", position, publication: &drawn },
-            Outgoing::Message { channel: "room:12", position: None, publication: &pointed },
+            Outgoing::Message { channel: "room:12", position, latest: false, publication: &drawn },
+            Outgoing::Message { channel: "room:12", position: None, latest: false, publication: &pointed },
             Outgoing::Error { code: ErrorCode::Forbidden, message: "", about: Some(&about) },
         ];
         let told: Vec<Value> = told.iter().map(|outgoing| super::told(&framing, outgoing)).collect();

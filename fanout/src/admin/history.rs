@@ -121,7 +121,7 @@ pub(crate) async fn history(
             }
             (before, None) => {
                 let earlier = api.broker().earlier(&channel, before, limit);
-                let Earlier { entries, known } = api.within(earlier).await?;
+                let Earlier { entries, known, .. } = api.within(earlier).await?;
                 (entries, known)
             }
         };

@@ -12,6 +12,8 @@ use crate::peer::Peer;
 pub(crate) struct Attachment {
     pub(super) hub: Arc<Hub>,
     pub(super) channel: Channel,
+    /// Whether only the newest publication matters.
+    pub(super) latest: bool,
     /// Whose presence the connection makes there.
     pub(super) member: Option<UserId>,
     /// Its place among the channel's subscribers, once it was fed.
@@ -21,6 +23,11 @@ pub(crate) struct Attachment {
 impl Attachment {
     pub(crate) const fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// Whether only the newest publication of the channel matters.
+    pub(crate) const fn is_latest(&self) -> bool {
+        self.latest
     }
 
     /// Makes the connection one that is present as this user, from the next time that it is fed.

@@ -44,8 +44,14 @@ impl Node {
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let endpoints = vec![Endpoint::default()].into();
         let broker = Arc::new(MemoryBroker::new(&Store::new(), NodeId::new("n").unwrap()));
-        let (hub, mut reads) =
-            Hub::new(broker, endpoints, metrics, Arc::new(Flusher::new(1)), mpsc::channel(1).0);
+        let (hub, mut reads) = Hub::new(
+            broker,
+            Arc::default(),
+            endpoints,
+            metrics,
+            Arc::new(Flusher::new(1)),
+            mpsc::channel(1).0,
+        );
         let attaching = tokio::spawn({
             let (hub, channel) = (Arc::clone(&hub), channel.clone());
             async move { hub.attach(channel).await }

@@ -180,6 +180,8 @@ enum Wire<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<Position>,
         recovered: bool,
+        #[serde(skip_serializing_if = "is_false")]
+        latest: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         user_count: Option<u64>,
     },
@@ -196,6 +198,8 @@ enum Wire<'a> {
     },
     Message {
         channel: &'a str,
+        #[serde(skip_serializing_if = "is_false")]
+        latest: bool,
         #[serde(flatten)]
         item: Item<'a>,
     },
@@ -265,6 +269,12 @@ enum Wire<'a> {
     },
 }
 
+// As serde calls it.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// A publication, live or from history.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -326,19 +336,19 @@ impl<'a> Wire<'a> {
             Outgoing::AuthSuccess { session, positions } => {
                 Self::AuthSuccess { session, positions: Positions(positions) }
             }
-            Outgoing::Joined { room, position, recovered, user_count } => {
-                Self::Joined { room, position, recovered, user_count }
+            Outgoing::Joined { room, position, recovered, latest, user_count } => {
+                Self::Joined { room, position, recovered, latest, user_count }
             }
             // An answer to a request is told by its id.
-            Outgoing::Added { room, position, user_count } => {
-                Self::Joined { room, position, recovered: false, user_count }
+            Outgoing::Added { room, position, latest, user_count } => {
+                Self::Joined { room, position, recovered: false, latest, user_count }
             }
             Outgoing::Left { room } | Outgoing::Removed { room } => Self::Left { room },
             Outgoing::Published { room, message_id, position, duplicate } => {
                 Self::Published { room, message_id, position, duplicate }
             }
-            Outgoing::Message { channel, position, publication } => {
-                Self::Message { channel, item: Item::new(publication, position) }
+            Outgoing::Message { channel, position, latest, publication } => {
+                Self::Message { channel, latest, item: Item::new(publication, position) }
             }
             Outgoing::MemberJoined { room, user, user_count } => {
                 Self::MemberJoined { room, user, user_count }
@@ -426,8 +436,13 @@ mod tests {
         let position = Position { epoch: Epoch(10), offset: 3, nonce: Nonce(255) };
         let room = Room::new("lobby").unwrap();
         let id = decode(r#"{"type":"ping","id":"q"}"#).unwrap().id;
-        let joined =
-            Outgoing::Joined { room: &room, position: Some(position), recovered: false, user_count: Some(2) };
+        let joined = Outgoing::Joined {
+            room: &room,
+            position: Some(position),
+            recovered: false,
+            latest: false,
+            user_count: Some(2),
+        };
         assert_eq!(
             encode(&joined, id.as_ref()),
             r#"{"type":"joined","room":"lobby","position":"v1.a.3.ff","recovered":false,"userCount":2,"id":"q"}"#
@@ -439,11 +454,25 @@ mod tests {
             from: None,
             timestamp: Timestamp(5),
         };
-        let message =
-            Outgoing::Message { channel: "room:lobby", position: Some(position), publication: &publication };
+        let message = Outgoing::Message {
+            channel: "room:lobby",
+            position: Some(position),
+            latest: false,
+            publication: &publication,
+        };
         assert_eq!(
             encode(&message, None),
             r#"{"type":"message","channel":"room:lobby","event":"chat","data":[1.0],"position":"v1.a.3.ff","timestamp":5}"#
+        );
+        let newest = Outgoing::Message {
+            channel: "room:r",
+            position: Some(position),
+            latest: true,
+            publication: &publication,
+        };
+        assert!(
+            encode(&newest, None)
+                .starts_with(r#"{"type":"message","channel":"room:r","latest":true,"event""#)
         );
         let error = Outgoing::Error { code: ErrorCode::Unavailable, message: "later", about: None };
         assert_eq!(

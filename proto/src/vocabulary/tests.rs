@@ -175,12 +175,23 @@ fn every_kind_has_the_values_it_says_it_has() {
     let all = [
         Outgoing::Welcome { node: "n", heartbeat: 1, authenticated: true, timestamp: NOW },
         Outgoing::AuthSuccess { session: &session, positions: &[("all".into(), position)] },
-        Outgoing::Joined { room, position: Some(position), recovered: true, user_count: Some(1) },
+        Outgoing::Joined {
+            room,
+            position: Some(position),
+            recovered: true,
+            latest: false,
+            user_count: Some(1),
+        },
         Outgoing::Left { room },
-        Outgoing::Added { room, position: Some(position), user_count: Some(1) },
+        Outgoing::Added { room, position: Some(position), latest: false, user_count: Some(1) },
         Outgoing::Removed { room },
         Outgoing::Published { room, message_id: Some(&id), position: Some(position), duplicate: false },
-        Outgoing::Message { channel: "room:lobby", position: Some(position), publication: &publication },
+        Outgoing::Message {
+            channel: "room:lobby",
+            position: Some(position),
+            latest: false,
+            publication: &publication,
+        },
         Outgoing::MemberJoined { room, user: &user, user_count: 1 },
         Outgoing::MemberLeft { room, user: &user, user_count: 1 },
         Outgoing::UserOnline { user: &user, user_count: 1 },
@@ -219,7 +230,8 @@ fn the_most_particular_rule_speaks() {
     }));
     let message = |event| {
         let publication = publication(event);
-        let message = Outgoing::Message { channel: "all", position: None, publication: &publication };
+        let message =
+            Outgoing::Message { channel: "all", position: None, latest: false, publication: &publication };
         (vocabulary.encode(&message, None, NOW).unwrap().event, vocabulary.audience(&publication))
     };
     assert_eq!(message("chat"), ("said hi".to_owned(), Audience::OtherUsers));
@@ -244,7 +256,8 @@ fn a_user_has_the_fields_of_the_profile_and_of_the_token() {
         },
     }));
     let publication = publication("chat");
-    let message = Outgoing::Message { channel: "all", position: None, publication: &publication };
+    let message =
+        Outgoing::Message { channel: "all", position: None, latest: false, publication: &publication };
     let body = |outgoing: &Outgoing<'_>| vocabulary.encode(outgoing, None, NOW).unwrap().body.unwrap();
     assert_eq!(body(&message), r#"[42,"42","Ada","red",{"name":"Ada","id": 42, "colour": "red"}]"#);
     let (room, user) = (Room::new("r").unwrap(), UserId::new("7").unwrap());

@@ -20,7 +20,8 @@ pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
     help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
            any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
            or `nobody`), `max_message`, `outbox`, `outbox_presence`, `outbox_size` and `durability` (`memory`, `replica` or `fsync`: where a \
-           message must be before its publisher is told that it is stored). The first table that fits a channel decides; \
+           message must be before its publisher is told that it is stored) and `latest` (only the newest message matters: \
+           who falls behind, or comes back, is given that one alone). The first table that fits a channel decides; \
            what it does not say \
            keeps the default of that sort of channel.",
 }];
@@ -63,6 +64,7 @@ struct Rule {
     outbox_presence: Option<bool>,
     outbox_size: Option<u32>,
     durability: Option<Durability>,
+    latest: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -97,6 +99,9 @@ impl Rule {
                     "outbox",
                     "needs a history_size: what waits has a place in the history".to_owned(),
                 ));
+            }
+            if options.latest && options.history_size == 0 {
+                return Err(("latest", "needs a history_size: the newest message is kept there".to_owned()));
             }
             if options.outbox_presence && !options.presence {
                 return Err(("outbox_presence", "needs presence".to_owned()));
@@ -135,6 +140,7 @@ impl Rule {
             outbox_presence: self.outbox_presence.unwrap_or(defaults.outbox_presence),
             outbox_size: self.outbox_size.unwrap_or(defaults.outbox_size),
             durability: self.durability.unwrap_or(defaults.durability),
+            latest: self.latest.unwrap_or(defaults.latest),
         }
     }
 }

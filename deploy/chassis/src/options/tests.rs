@@ -325,6 +325,7 @@ fn a_wrong_channel_table_is_named_with_its_line() {
         (table("join = 'everybody'"), ["channels[0].join", "unknown variant", "line 3"]),
         (table("histroy_size = 1"), ["channels[0].histroy_size", "unknown field", "line 3"]),
         (table("history_age = '9'"), ["channels[0].history_age", "not a duration", "line 3"]),
+        (table("history_size = 0\nlatest = true"), ["channels[0].latest", "needs a history_size", "line 4"]),
         (table("[[channels]]\nmatch = 'lobby'"), ["channels[1].match", "must begin with room:", "line 4"]),
         (table("[[channels]]\njoin = 'nobody'"), ["channels[1]", "missing field `match`", "line 3"]),
     ] {
