@@ -43,9 +43,11 @@ impl DeviceBook {
     pub(crate) fn note(&self, reached: Reached) {
         let mut news = self.news.lock();
         let key = (reached.user.clone(), reached.device.clone());
-        let (is_same, offset) =
-            (|known: &Reached| known.position.epoch == reached.position.epoch, reached.position.offset);
-        if !news.get(&key).is_some_and(|known| is_same(known) && known.position.offset > offset) {
+        let is_further = |known: &Reached| {
+            let (known, told) = (known.position, reached.position);
+            known.epoch == told.epoch && known.offset > told.offset
+        };
+        if !news.get(&key).is_some_and(is_further) {
             news.insert(key, reached);
         }
     }
