@@ -1,5 +1,6 @@
 //! What a publish carries and how it ends.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -50,12 +51,16 @@ pub const fn patience(durability: Durability) -> Duration {
     }
 }
 
-/// Identifies a publish within its channel for [`IdempotencyKey::WINDOW`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey([u8; 16]);
+/// Identifies a publish within its channel, for a while: [`IdempotencyKey::WINDOW`] unless said otherwise. Two keys are the
+/// same whatever their windows; that of the first publish counts.
+#[derive(Clone, Copy)]
+pub struct IdempotencyKey {
+    digest: [u8; 16],
+    window: Duration,
+}
 
 impl IdempotencyKey {
-    /// How long a key is remembered.
+    /// How long a key is usually remembered.
     pub const WINDOW: Duration = Duration::from_secs(300);
 
     /// The key of a publisher's message id. `publisher` separates those who may choose the same ids: `user:42`, `api`.
@@ -64,12 +69,36 @@ impl IdempotencyKey {
         context.update(&(publisher.len() as u64).to_be_bytes());
         context.update(publisher.as_bytes());
         context.update(id.as_str().as_bytes());
-        Self(truncate(context.finish().as_ref()))
+        Self { digest: truncate(context.finish().as_ref()), window: Self::WINDOW }
+    }
+
+    /// The same key, remembered for another time.
+    pub const fn kept_for(self, window: Duration) -> Self {
+        Self { window, ..self }
+    }
+
+    /// How long it is remembered.
+    pub const fn window(&self) -> Duration {
+        self.window
     }
 
     /// Thirty-two hexadecimal digits, safe in any key.
     pub fn hex(&self) -> String {
-        hex(self.0)
+        hex(self.digest)
+    }
+}
+
+impl PartialEq for IdempotencyKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for IdempotencyKey {}
+
+impl Hash for IdempotencyKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
     }
 }
 

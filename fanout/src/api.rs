@@ -22,6 +22,7 @@ use crate::metrics::{InFlight, Metrics};
 use crate::openapi::{BatchProblems, PublishProblems};
 use crate::problem::Problem;
 use crate::publisher::{Outcome, Publisher};
+use crate::rate::Rates;
 use crate::refusal::{Refusal, read_json};
 use crate::request::{BatchRequest, MAX_BATCH_CHANNELS, MAX_ITEMS, Order, PublishRequest};
 use crate::response::{BatchResponse, BulkResponse, ItemResult, PublishResponse, Receipt};
@@ -33,6 +34,10 @@ pub(crate) struct Api {
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) callers: Callers,
     pub(crate) in_flight: Semaphore,
+    /// How many messages each caller may publish.
+    pub(crate) publishing: Rates,
+    /// How often each caller may administer.
+    pub(crate) administering: Rates,
     pub(crate) metrics: Metrics,
     pub(crate) hook_metrics: hook::Metrics,
 }
@@ -180,6 +185,8 @@ impl Api {
         if items.is_empty() || items.len() > MAX_ITEMS {
             return Err(Refusal::malformed("/items", format!("must hold 1 to {MAX_ITEMS} messages")));
         }
+        // The call itself counted as one.
+        self.publishing.take(&caller.publisher, items.len() - 1)?;
         let mut orders = Vec::with_capacity(items.len());
         let mut refused = Vec::with_capacity(items.len());
         for item in items {
@@ -206,6 +213,7 @@ impl Api {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;
+        self.publishing.take(&caller.publisher, 1)?;
         require(NDJSON, &head.headers)?;
         if idempotency_key(&head.headers)?.is_some() {
             return Err(Refusal::malformed("", "Idempotency-Key fits one message; give each line an id"));
@@ -218,6 +226,7 @@ impl Api {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;
+        self.publishing.take(&caller.publisher, 1)?;
         require(JSON, &head.headers)?;
         Ok((caller, head.headers, read_body(body, self.config.max_body).await?))
     }

@@ -74,6 +74,8 @@ impl Bulk<'_> {
     async fn flush(&mut self) -> Result<(), Refusal> {
         let (orders, lines) = (std::mem::take(&mut self.orders), std::mem::take(&mut self.lines));
         self.channels = 0;
+        // Whoever sends faster than it may is read no faster.
+        self.api.publishing.await_turn(&self.caller.publisher, orders.len()).await;
         let outcomes = self.api.carry_out(self.caller, &orders).await;
         let mut stopped = None;
         for (line, outcome) in lines.into_iter().zip(outcomes) {

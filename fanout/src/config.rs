@@ -21,6 +21,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "The most publish calls worked on at a time; more are answered 503 at once.",
     },
     OptionSpec {
+        key: "publish.rate",
+        kind: Kind::Integer,
+        default: "0",
+        help: "How many messages a second one caller, by its API key or the user of its token, may publish through this \
+               process; 0 for no limit. After a pause it may be two seconds' worth at once, and always a batch. More is \
+               answered 429 with `Retry-After`; a stream is read no faster.",
+    },
+    OptionSpec {
         key: "publish.max_body",
         kind: Kind::Size,
         default: "1MiB",
@@ -60,6 +68,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         help: "The scope without which a token or an API key may not administer: users, rooms, memberships, statistics.",
     },
     OptionSpec {
+        key: "fanout.admin_rate",
+        kind: Kind::Integer,
+        default: "100",
+        help: "How many calls of administration a second one caller may make to this process; 0 for no limit. More is \
+               answered 429 with `Retry-After`.",
+    },
+    OptionSpec {
         key: "fanout.admin_timeout",
         kind: Kind::Duration,
         default: "5s",
@@ -87,6 +102,10 @@ const SURROUNDINGS: &[OptionSpec] = &[
 pub struct FanoutConfig {
     /// The most calls worked on at a time; more are answered 503 at once.
     pub max_in_flight: usize,
+    /// How many messages a second one caller may publish; 0 for no limit.
+    pub publish_rate: u32,
+    /// How many calls of administration a second one caller may make; 0 for no limit.
+    pub admin_rate: u32,
     /// The largest body of a call in bytes.
     pub max_body: usize,
     /// How long the broker may take for one call.
@@ -113,6 +132,8 @@ impl Default for FanoutConfig {
     fn default() -> Self {
         Self {
             max_in_flight: 256,
+            publish_rate: 0,
+            admin_rate: 100,
             max_body: 1024 * 1024,
             publish_timeout: Duration::from_millis(900),
             publish_scope: "publish".into(),
@@ -146,6 +167,7 @@ struct Section {
 struct Itself {
     public_url: Option<String>,
     admin_scope: String,
+    admin_rate: u32,
     admin_timeout: HumanDuration,
     revocation_time: HumanDuration,
 }
@@ -170,6 +192,7 @@ struct Claims {
 #[serde(deny_unknown_fields)]
 struct Publish {
     max_in_flight: usize,
+    rate: u32,
     max_body: ByteSize,
     timeout: HumanDuration,
     scope: String,
@@ -181,7 +204,7 @@ impl FanoutConfig {
     pub fn from_options(loaded: &Loaded) -> Result<Self, OptionsError> {
         let Section {
             publish,
-            fanout: Itself { public_url, admin_scope, admin_timeout, revocation_time },
+            fanout: Itself { public_url, admin_scope, admin_rate, admin_timeout, revocation_time },
             ..
         } = loaded.section(OPTIONS)?;
         let largest = tokio::sync::Semaphore::MAX_PERMITS;
@@ -231,6 +254,8 @@ impl FanoutConfig {
             admin_timeout: admin_timeout.0,
             revocation_time: revocation_time.0,
             max_in_flight: publish.max_in_flight,
+            publish_rate: publish.rate,
+            admin_rate,
             max_body: publish.max_body.as_usize(),
             publish_timeout: publish.timeout.0,
             publish_scope: publish.scope,

@@ -24,6 +24,7 @@ mod openapi;
 mod outbox;
 mod problem;
 mod publisher;
+mod rate;
 mod refusal;
 mod request;
 mod response;
@@ -44,6 +45,8 @@ pub use caller::Callers;
 pub use config::{FanoutConfig, OPTIONS};
 pub use hook::Hooks;
 pub use outbox::{Deliveries, Receivers};
+
+use rate::Rates;
 
 /// The HTTP API of one process.
 #[derive(Clone)]
@@ -66,6 +69,8 @@ impl Fanout {
     ) -> Result<Self, prometheus::Error> {
         let api = api::Api {
             in_flight: Semaphore::new(config.max_in_flight),
+            publishing: Rates::new(config.publish_rate, request::MAX_ITEMS as u32),
+            administering: Rates::new(config.admin_rate, 1),
             publisher: publisher::Publisher::new(broker, rules),
             outbox,
             metrics: metrics::Metrics::register(registry)?,

@@ -108,6 +108,7 @@ impl Modify for Deliveries {
 #[derive(ToSchema)]
 #[schema(as = Problem)]
 #[expect(dead_code, reason = "the shape of what chassis writes, for the description alone")]
+#[schema(examples(json!({"type": "urn:problem-type:switchboard:invalid_name", "title": "Invalid name", "status": 400, "detail": "has a character that is not allowed at byte 1", "code": "invalid_name", "retryable": false, "pointer": "/to/room"})))]
 pub(crate) struct ProblemBody {
     /// Names the sort of problem.
     #[schema(rename = "type", format = "uri", examples("urn:problem-type:switchboard:invalid_name"))]
@@ -222,6 +223,7 @@ impl IntoResponses for BatchProblems {
                 ("408", "The body did not arrive in time"),
                 ("413", "The body is larger than the API takes, or the data larger than the channel takes"),
                 ("415", "The body is not declared as application/json"),
+                ("429", "The caller publishes more messages than it may (option `publish.rate`)"),
                 ("503", "The message could not be stored in time, or is stored and could not be confirmed in time (code `unconfirmed`), or too many calls are in flight; repeat it with the same id"),
             ]
             .map(problem),
@@ -239,6 +241,7 @@ impl IntoResponses for AdminProblems {
                 ("400", "A name or a parameter is not allowed, or the body is not what the call takes"),
                 ("401", "The credential is missing, wrong or too old"),
                 ("403", "The credential lacks the scope for administration, or does not reach the tenant, or presence is off"),
+                ("429", "The caller makes more calls than it may (option `fanout.admin_rate`)"),
                 ("503", "There was no answer in time, or too many calls are in flight; repeating it is safe"),
             ]
             .map(problem),

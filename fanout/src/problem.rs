@@ -1,7 +1,5 @@
 //! Errors as the caller sees them: problem details (RFC 9457).
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -27,8 +25,8 @@ impl Problem {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut base =
             chassis::problem::Problem::new(refusal.code()).status(status).detail(refusal.to_string());
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            base = base.retry_after(Duration::from_secs(1));
+        if let Some(wait) = refusal.retry_after() {
+            base = base.retry_after(wait);
         }
         let pointer = refusal.pointer().map(|pointer| format!("{within}{pointer}"));
         Self { base, status, pointer, results: Vec::new() }

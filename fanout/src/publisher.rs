@@ -118,7 +118,10 @@ impl Publisher {
                 timestamp: now,
             },
             retention,
-            idempotency: order.idempotency.as_ref().map(|id| IdempotencyKey::new(publisher, id)),
+            idempotency: order.idempotency.as_ref().map(|id| {
+                let key = IdempotencyKey::new(publisher, id);
+                order.remembered.map_or(key, |window| key.kept_for(window))
+            }),
             // The backend knows what it says itself.
             outbox: None,
         };

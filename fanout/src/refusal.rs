@@ -1,6 +1,7 @@
 //! Why the API refuses a call; translated once, at the edge, into what the caller is told.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use broker::{MEMBERSHIPS_MAX, REVOKED_MAX};
 use chassis::auth::TokenError;
@@ -8,6 +9,7 @@ use proto::{ErrorCode, NameError};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
+use crate::rate::TooFast;
 use crate::webhook::Rejection;
 
 /// Why a call, or an item of a batch, was not carried out.
@@ -126,6 +128,9 @@ pub(crate) enum Refusal {
         /// Which message, from 1.
         line: u64,
     },
+    /// The caller asks for more in a second than it may.
+    #[error("the caller asks for more than it may; repeat the call later")]
+    TooFast(TooFast),
     /// As many calls as the process takes are in flight.
     #[error("too many calls are in flight")]
     Busy,
@@ -157,7 +162,7 @@ impl Refusal {
             Self::TooManyRooms | Self::TooManyRevoked => ErrorCode::LimitReached,
             Self::BodyTooLarge { .. } | Self::DataTooLarge { .. } => ErrorCode::TooLarge,
             Self::NotAuthenticated | Self::Webhook(_) => ErrorCode::NotAuthenticated,
-            Self::TooManyWebhooks => ErrorCode::RateLimited,
+            Self::TooManyWebhooks | Self::TooFast(_) => ErrorCode::RateLimited,
             Self::Token(error) => error.code(),
             Self::UnknownApiKey => ErrorCode::InvalidToken,
             Self::NoSuchPath | Self::NoSuchMethod | Self::NotConnected | Self::NoSuchLetter => {
@@ -182,6 +187,15 @@ impl Refusal {
             // Waiting does not help.
             Self::TooManyRooms | Self::TooManyRevoked => 422,
             other => other.code().status(),
+        }
+    }
+
+    /// When the caller may repeat the call, where that helps.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match (self, self.status()) {
+            (Self::TooFast(TooFast { wait }), _) => Some(*wait),
+            (_, 429 | 503) => Some(Duration::from_secs(1)),
+            _ => None,
         }
     }
 
@@ -218,9 +232,16 @@ impl Refusal {
             Self::Unconfirmed => "unconfirmed",
             Self::Unsupported(_) => "unsupported",
             Self::NotAuthenticated | Self::Token(_) | Self::UnknownApiKey => "unauthenticated",
+            Self::TooFast(_) => "rate_limited",
             Self::Busy | Self::TooManyWebhooks => "overloaded",
             Self::Webhook(rejection) => rejection.label(),
         }
+    }
+}
+
+impl From<TooFast> for Refusal {
+    fn from(too_fast: TooFast) -> Self {
+        Self::TooFast(too_fast)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use proto::{Channel, ChannelRules, Durability, EventName, MessageId, Room, Tenant, UserId};
@@ -82,7 +83,10 @@ struct ToFields {
     all: Option<bool>,
 }
 
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+/// Reads what may be absent, and may not be `null`.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
@@ -110,6 +114,7 @@ impl TryFrom<ToFields> for To {
 /// Several messages. Each item is read by itself, so that a wrong one does not fail the others.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"items": [{"to": {"room": "lobby"}, "event": "message:new", "data": {"text": "hello"}, "id": "order-4711"}]})))]
 pub(crate) struct BatchRequest {
     /// The messages, at most 1000.
     #[schema(value_type = Vec<PublishRequest>, min_items = 1, max_items = 1000)]
@@ -126,6 +131,8 @@ pub(crate) struct Order {
     pub(crate) id: Option<MessageId>,
     /// Under which a repeated call publishes once; the message's id unless the call said otherwise.
     pub(crate) idempotency: Option<MessageId>,
+    /// For how long, if not as long as usual.
+    pub(crate) remembered: Option<Duration>,
     pub(crate) ephemeral: bool,
     /// What was asked for; otherwise each channel says.
     pub(crate) durability: Option<Durability>,
@@ -158,7 +165,7 @@ impl Order {
         let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
         let idempotency = id.clone();
         let PublishRequest { data, ephemeral, durability, .. } = request;
-        Ok(Self { channels, event, data, id, idempotency, ephemeral, durability })
+        Ok(Self { channels, event, data, id, idempotency, remembered: None, ephemeral, durability })
     }
 
     /// Makes repeating the call safe under a text of any length, which names nothing.

@@ -28,6 +28,7 @@ impl Receipt {
 
 /// Every channel that the message went to, in the order of the request.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"results": [{"channel": "room:lobby", "position": "v1.9f3c01d2.17.5be2", "duplicate": false}]})))]
 pub(crate) struct PublishResponse {
     /// One for each channel.
     pub(crate) results: Vec<Receipt>,
@@ -35,6 +36,7 @@ pub(crate) struct PublishResponse {
 
 /// What became of each item, in the order of the request.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"results": [{"status": 200, "results": [{"channel": "room:lobby", "position": "v1.9f3c01d2.17.5be2", "duplicate": false}]}]})))]
 pub(crate) struct BatchResponse {
     /// One for each item.
     pub(crate) results: Vec<ItemResult>,
@@ -74,6 +76,7 @@ impl ItemResult {
 
 /// What became of a stream of messages.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(examples(json!({"lines": 1000, "published": 1000, "duplicates": 0, "failed": 0, "failures": []})))]
 pub(crate) struct BulkResponse {
     /// How many messages came.
     pub(crate) lines: u64,

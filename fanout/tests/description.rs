@@ -170,6 +170,21 @@ async fn provoke(path: &str, method: &str, operation: &Value, status: u16) -> An
             assert_eq!(api.ask("POST", "/v1/memberships", Some(&full)).await.status, 200);
             api.call(request(who, json, &target, good())).await
         }
+        429 => {
+            let config = FanoutConfig { publish_rate: 1, admin_rate: 1, ..FanoutConfig::default() };
+            let api = Api::configured(Behaviour::Works, config);
+            if publishes {
+                let item = json!({"to": {"room": "lobby"}, "event": "e", "data": 1});
+                api.post("/v1/publish/batch", &json!({"items": vec![item; 1000]}).to_string()).await;
+            }
+            for _ in 0..50 {
+                let answer = api.call(request(who, json, &target, good())).await;
+                if answer.status == 429 {
+                    return answer;
+                }
+            }
+            panic!("{path} is called as often as one likes")
+        }
         501 => {
             let durable = json!({"to": {"room": "lobby"}, "event": "e", "data": 1, "durability": "fsync"});
             api.post(path, &durable.to_string()).await

@@ -75,6 +75,49 @@ async fn a_call_beyond_those_in_flight_is_refused_at_once_and_a_later_one_is_not
 }
 
 #[tokio::test]
+async fn a_caller_that_publishes_too_fast_is_refused_and_others_are_not() {
+    let config = FanoutConfig { publish_rate: 1, ..FanoutConfig::default() };
+    let api = Api::configured(Behaviour::Works, config);
+    let publish = async |name| api.call(post("/v1/publish", name).body(MESSAGE.into()).unwrap()).await;
+    let batch = |count: usize| json!({"items": vec![json!({"to":{"room":"r"},"event":"e","data":1}); count]});
+    assert_eq!(api.post("/v1/publish/batch", &batch(1000).to_string()).await.status, 200);
+    let refused = api.post("/v1/publish/batch", &batch(100).to_string()).await;
+    refused.problem(429, "rate_limited");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=100).contains(&wait), "{wait}");
+    assert_eq!(publish("key").await.status, 200);
+    let stored = api.stored().len();
+    assert_eq!(stored, 1001, "nothing of what was refused");
+    let refused = api.metric("fanout_publish_requests_total");
+    assert!(
+        refused.contains(&r#"fanout_publish_requests_total{result="rate_limited"} 1"#.to_owned()),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_administers_too_fast_is_refused_and_may_publish() {
+    let config = FanoutConfig { admin_rate: 1, ..FanoutConfig::default() };
+    let api = Api::configured(Behaviour::Works, config);
+    let mut granted = 0;
+    let refused = loop {
+        let answer = api.ask("GET", "/v1/stats", None).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        granted += 1;
+        // A slow machine may be granted a few more than two.
+        assert!(granted < 50, "no limit");
+    };
+    refused.problem(429, "rate_limited");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(granted >= 2);
+    assert_eq!(api.post("/v1/publish", MESSAGE).await.status, 200);
+    let counted = api.metric("fanout_admin_requests_total");
+    assert_eq!(counted[1], r#"fanout_admin_requests_total{result="rate_limited"} 1"#);
+}
+
+#[tokio::test]
 async fn a_body_beyond_the_limit_is_not_read() {
     let config = FanoutConfig { max_body: 64, ..FanoutConfig::default() };
     let api = Api::configured(Behaviour::Works, config);

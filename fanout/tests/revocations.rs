@@ -53,6 +53,7 @@ async fn exactly_one_thing_is_revoked_at_a_time() {
         (json!({}), "invalid_message"),
         (json!({"user": "a", "jti": "b"}), "invalid_message"),
         (json!({"user": null}), "invalid_message"),
+        (json!({"user": "a", "jti": null}), "invalid_message"),
         (json!({"jti": ""}), "invalid_message"),
         (json!({"token": "x".repeat(8193)}), "invalid_message"),
         (json!({"user": "a b"}), "invalid_name"),

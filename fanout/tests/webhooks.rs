@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::Write;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use http::Request;
 use serde_json::json;
-use support::providers::{TWILIO_TOKEN, call, now, telnyx, telnyx_key, twilio};
+use support::providers::{TWILIO_TOKEN, call, hex_signature, now, telnyx, telnyx_key, twilio};
 use support::{Answer, Api, Behaviour};
 use switchboard_fanout::FanoutConfig;
 
@@ -261,6 +262,61 @@ async fn a_flood_of_one_provider_leaves_room_for_the_others() {
     assert_eq!(refused.header("retry-after"), "1");
 }
 
+const UNTIMED: &str = r#"
+[[webhooks]]
+path = "/github"
+scheme = "github"
+secret = { file = "TOKEN" }
+to = { room = "pushes" }
+event = "push"
+data = "$body"
+
+[[webhooks]]
+path = "/generic"
+scheme = "hmac"
+secret = { file = "TOKEN" }
+signature = { header = "x-signature" }
+replay_window = "2h"
+to = { room = "generic" }
+event = "push"
+data = "$body"
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_replayed_within_its_window_is_answered_as_ever_and_published_once() {
+    let api = api(&format!("{TWILIO}{UNTIMED}"), Behaviour::Works);
+    let signed = |path: &str, header: &str, prefix: &str| {
+        let body = r#"{"ref":"main"}"#;
+        let signature = hex_signature(body);
+        Request::post(path).header(header, format!("{prefix}{signature}")).body(body.into()).unwrap()
+    };
+    let fields = [("MessageSid", "SM1"), ("To", "1"), ("From", "2"), ("Body", "3")];
+    let send = async || {
+        assert!(is_twiml(&api.call(sms(&fields)).await));
+        for request in [
+            // The id of the delivery is not signed, so whoever replays one can make it up.
+            signed("/github", "x-hub-signature-256", "sha256="),
+            signed("/generic", "x-signature", ""),
+        ] {
+            assert_eq!(api.call(request).await.status, 200);
+        }
+        let mut stored: Vec<_> = api.stored().into_iter().map(|(channel, ..)| channel).collect();
+        stored.sort();
+        stored
+            .iter()
+            .map(|channel| channel.rsplit('/').next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let hours = |count: u64| tokio::time::advance(Duration::from_secs(count * 3600));
+    assert_eq!(send().await, ["org:1", "generic", "pushes"]);
+    hours(1).await;
+    assert_eq!(send().await, ["org:1", "generic", "pushes"]);
+    hours(2).await;
+    assert_eq!(send().await, ["org:1", "generic", "generic", "pushes"]);
+    hours(24).await;
+    assert_eq!(send().await.len(), 7, "longer ago than is remembered");
+}
+
 #[test]
 fn a_mistake_is_told_by_its_key() {
     let mistake = |from: &str, to: &str| read(&TELNYX.replacen(from, to, 1)).unwrap_err();
@@ -294,6 +350,8 @@ fn a_mistake_is_told_by_its_key() {
         ("type = ", "signature = { header = \"a\" }\ntype = ", "webhooks[0].signature: belongs to"),
         ("type = ", "answer = { status = 302 }\ntype = ", "webhooks[0].answer.status: must be"),
         ("max_in_flight = 1", "max_in_flight = 0", "webhooks[0].max_in_flight: must be"),
+        ("max_in_flight = 1", "replay_window = \"9m\"", "webhooks[0].replay_window: must be"),
+        ("max_in_flight = 1", "replay_window = \"8d\"", "webhooks[0].replay_window: must be"),
         ("type = ", "id = \"$now\"\ntype = ", "webhooks[0].id: there is no $now here; there are $body, $id"),
     ] {
         let message = mistake(from, to);

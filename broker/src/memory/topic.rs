@@ -2,7 +2,7 @@
 //!
 //! A value without locks or a clock: `now` is passed in. Whoever uses a topic calls [`Topic::expire`] first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -284,11 +284,12 @@ impl Stream {
     }
 }
 
-/// The publish ids that are remembered, in the order of their expiry.
+/// The publish ids that are remembered, in the order of their expiry for each window: there are as many windows as the
+/// configuration names.
 #[derive(Default)]
 struct Records {
     by_key: HashMap<IdempotencyKey, Record>,
-    by_age: VecDeque<(Instant, IdempotencyKey)>,
+    by_age: BTreeMap<Duration, VecDeque<(Instant, IdempotencyKey)>>,
 }
 
 struct Record {
@@ -302,15 +303,19 @@ impl Records {
     }
 
     fn insert(&mut self, key: IdempotencyKey, record: Record, now: Instant) {
-        self.by_age.push_back((now + IdempotencyKey::WINDOW, key));
+        let window = key.window();
+        self.by_age.entry(window).or_default().push_back((now + window, key));
         self.by_key.insert(key, record);
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some((_, key)) = self.by_age.pop_front_if(|(expires, _)| *expires <= now) {
-            self.by_key.remove(&key);
+        for keys in self.by_age.values_mut() {
+            while let Some((_, key)) = keys.pop_front_if(|(expires, _)| *expires <= now) {
+                self.by_key.remove(&key);
+            }
         }
-        if self.by_age.is_empty() && self.by_age.capacity() > 0 {
+        self.by_age.retain(|_, keys| !keys.is_empty());
+        if self.by_age.is_empty() && self.by_key.capacity() > 0 {
             *self = Self::default();
         }
     }

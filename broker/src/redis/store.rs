@@ -136,12 +136,12 @@ impl Store {
             random().to_string().into(),
             "".into(),
         ];
-        let mut fingerprint = String::new();
+        let (mut fingerprint, mut window) = (String::new(), Duration::ZERO);
         if let Some((id, printed)) = id {
             keys.push(self.keys.record(channel, id));
-            fingerprint = printed;
+            (fingerprint, window) = (printed, id.window());
         }
-        arguments.extend([fingerprint.into(), millis(IdempotencyKey::WINDOW)]);
+        arguments.extend([fingerprint.into(), millis(window)]);
         if outbox.is_some() {
             keys.extend([self.keys.outbox(channel), self.keys.mark(channel)]);
         }
@@ -183,7 +183,7 @@ impl Store {
             self.verb(),
             random().to_string().into(),
             fingerprint.into(),
-            millis(IdempotencyKey::WINDOW),
+            millis(id.window()),
         ];
         let keys = [self.keys.record(channel, id)];
         self.commands.script(Repeat::Harmless, &SIGNAL, &keys, |_| arguments.to_vec()).await

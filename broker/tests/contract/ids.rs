@@ -1,8 +1,10 @@
 //! Publishing again what may have been published.
 
-use switchboard_broker::PublishError;
+use std::time::Duration;
 
-use crate::node::{message, signal, with_id};
+use switchboard_broker::{Publish, PublishError};
+
+use crate::node::{message, signal, until, with_id};
 use crate::world::World;
 
 pub(crate) async fn repeating_an_id_publishes_once(world: &World) {
@@ -25,6 +27,25 @@ pub(crate) async fn repeating_an_id_publishes_once(world: &World) {
         heard.iter().map(|frame| crate::node::text(&frame.payload)).collect::<Vec<_>>(),
         ["1", "2", "3"]
     );
+}
+
+pub(crate) async fn an_id_is_remembered_as_long_as_was_said(world: &World) {
+    let a = world.node("a").await;
+    let soon = |publish: Publish| {
+        let key = publish.idempotency.map(|key| key.kept_for(Duration::from_secs(1)));
+        Publish { idempotency: key, ..publish }
+    };
+    for (room, publish) in [("r", message("1")), ("s", signal("1"))] {
+        let room = world.room(room);
+        let short = soon(with_id(publish.clone(), "api", "short"));
+        let usual = with_id(publish, "api", "usual");
+        for publish in [&short, &usual] {
+            assert!(!a.publish(&room, publish.clone()).await.unwrap().duplicate);
+        }
+        until("it is forgotten", || async { !a.publish(&room, short.clone()).await.unwrap().duplicate })
+            .await;
+        assert!(a.publish(&room, usual).await.unwrap().duplicate);
+    }
 }
 
 pub(crate) async fn repeating_an_id_at_once_from_all_nodes_publishes_once(world: &World) {

@@ -64,6 +64,7 @@ macro_rules! contract {
             }
             ids {
                 repeating_an_id_publishes_once,
+                an_id_is_remembered_as_long_as_was_said,
                 repeating_an_id_at_once_from_all_nodes_publishes_once,
                 an_id_with_another_message_is_a_conflict,
                 ids_of_other_publishers_and_channels_are_others,

@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 
 /// A part of a channel's stream.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"items": [{"position": "v1.9f3c01d2.17.5be2", "event": "message:new", "data": {"text": "hello"}, "timestamp": 1754329930000_u64}], "first": "v1.9f3c01d2.17.5be2", "last": "v1.9f3c01d2.17.5be2", "continuous": true})))]
 pub(crate) struct HistoryOfChannel {
     /// Oldest first, without a hole.
     items: Vec<Item>,

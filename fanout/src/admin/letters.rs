@@ -23,6 +23,7 @@ const PAGE: usize = 200;
 
 /// A part of the dead letters.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"letters": [{"id": "msg_00000000000000a1-7-00000000000000b2", "channel": "room:lobby", "since": "2026-03-01T12:00:00.000Z", "died": "2026-03-02T12:00:00.000Z", "reason": "answered 410"}]})))]
 pub(crate) struct DeadLetters {
     /// In the order in which they were given up.
     letters: Vec<Letter>,
@@ -92,7 +93,7 @@ pub(crate) async fn dead(State(api): State<Arc<Api>>, request: Request) -> Respo
     path = "/outbox/dead/{letter}/replay",
     tag = "outbox",
     params(
-        ("letter" = String, Path, description = "The letter's `id`", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$"),
+        ("letter" = String, Path, description = "The letter's `id`", example = "msg_00000000000000a1-7-00000000000000b2", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$"),
         described::InTenant
     ),
     responses((status = 204, description = "It waits to be delivered"), AdminProblems, NoLetterProblems),

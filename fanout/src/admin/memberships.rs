@@ -77,9 +77,10 @@ async fn change(api: &Api, request: Request, user: &str, room: &str, joins: bool
 
 /// The rooms that a user is a member of.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"rooms": ["followers:7", "lobby"]})))]
 pub(crate) struct RoomsOfUser {
     /// In the order of their names, at most 10,000.
-    #[schema(value_type = Vec<String>, examples(json!(["followers:7", "lobby"])))]
+    #[schema(value_type = Vec<String>)]
     rooms: Vec<Room>,
 }
 
@@ -108,9 +109,10 @@ pub(crate) async fn of_user(
 
 /// A part of the members of a room.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"users": ["42", "43"], "next": "43"})))]
 pub(crate) struct MembersOfRoom {
     /// In the order of their ids, byte by byte.
-    #[schema(value_type = Vec<String>, examples(json!(["42", "43"])))]
+    #[schema(value_type = Vec<String>)]
     users: Vec<UserId>,
     /// What to give as `after` for the next page; absent on the last one.
     #[schema(value_type = Option<String>, nullable = false)]
@@ -183,6 +185,7 @@ pub(crate) struct RoomName(String);
 
 /// What became of each change, in the order of the request.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"results": [{"status": 204}]})))]
 pub(crate) struct ChangesResponse {
     /// One for each change.
     results: Vec<ChangeResult>,

@@ -68,6 +68,7 @@ impl Api {
         if !caller.scopes.has(&self.config.admin_scope) {
             return Err(Refusal::Forbidden("the credential does not have the scope for administration"));
         }
+        self.administering.take(&caller.publisher, 1)?;
         let params = Params::read(uri.query(), known)?;
         let tenant = caller.tenant_of(params.text("tenant"), &self.config)?;
         Ok(Asked { tenant, params, headers, body })

@@ -20,6 +20,7 @@ const BUSIEST: usize = 10;
 
 /// A part of the users that are present.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"count": 1, "users": [{"user": "42", "name": "Ann"}]})))]
 pub(crate) struct UsersPresent {
     /// How many users there are in all.
     pub(crate) count: u64,
@@ -56,6 +57,7 @@ impl From<PresenceEntry> for UserPresent {
 
 /// A part of the rooms in which somebody is present.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"rooms": [{"room": "lobby", "users": 15}]})))]
 pub(crate) struct RoomsInUse {
     /// About as many as `limit`, in no order.
     rooms: Vec<RoomInUse>,

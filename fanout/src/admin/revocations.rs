@@ -14,6 +14,7 @@ use super::params::described;
 use crate::api::{Api, now};
 use crate::openapi::{AdminProblems, ChangeProblems, FullProblems};
 use crate::refusal::{Refusal, at};
+use crate::request::present;
 
 /// The longest text of a token or of its id.
 const LONGEST: usize = 8192;
@@ -21,18 +22,18 @@ const LONGEST: usize = 8192;
 /// What to revoke: exactly one of the keys.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"user": "42"})))]
+#[schema(min_properties = 1, max_properties = 1, examples(json!({"user": "42"})))]
 pub(crate) struct RevokeRequest {
     /// A user: all tokens that were issued until now, and those that do not say when (without the claim `iat`).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, min_length = 1, max_length = 128, pattern = r"^[A-Za-z0-9_.:@+=|~-]+$")]
     user: Option<String>,
     /// A token, as it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, min_length = 1, max_length = 8192)]
     token: Option<String>,
     /// The token with this claim `jti`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false, min_length = 1, max_length = 8192)]
     jti: Option<String>,
 }

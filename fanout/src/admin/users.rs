@@ -42,6 +42,7 @@ impl UserStatus {
 
 /// The sessions of a user.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"sessions": [{"session": "c0ffee00c0ffee00c0ffee00c0ffee00", "node": "gateway-1", "endpoint": "/ws", "since": 1754329930000_u64}]})))]
 pub(crate) struct SessionsOfUser {
     /// The oldest first; at most 1000 of each node.
     sessions: Vec<SessionOfUser>,
@@ -72,6 +73,7 @@ impl From<SessionSeen> for SessionOfUser {
 
 /// Who was disconnected.
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({"disconnected": 2})))]
 pub(crate) struct Disconnected {
     /// How many sessions were told to go.
     #[schema(minimum = 1)]

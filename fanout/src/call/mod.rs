@@ -130,6 +130,8 @@ impl Call {
         if self.scope.as_deref().is_some_and(|scope| !caller.scopes.has(scope)) {
             return Err(Refusal::Forbidden("the credential does not have the scope for this call").into());
         }
+        let rates = if let Deed::Publish(..) = self.deed { &api.publishing } else { &api.administering };
+        rates.take(&caller.publisher, 1).map_err(Refusal::from)?;
         let body = if self.has_body {
             require(JSON, &head.headers)?;
             let body = read_body(body, api.config.max_body).await?;

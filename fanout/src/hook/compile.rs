@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis::options::{Loaded, Mistake, OptionsError};
+use chassis::options::{HumanDuration, Loaded, Mistake, OptionsError};
 use http::{HeaderName, HeaderValue, StatusCode};
 use proto::Tenant;
 use serde_json::Value;
@@ -28,6 +28,11 @@ const MAX_BODY: usize = 64 * 1024;
 const LARGEST_BODY: usize = 1024 * 1024;
 /// How many webhooks of one provider are worked on at a time where the table does not say otherwise.
 const MAX_IN_FLIGHT: usize = 64;
+/// How long a webhook is remembered where nothing in it tells its age and the table does not say: as long as a request that
+/// somebody recorded is likely to be of use.
+const UNTIMED_REPLAY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it can be remembered at most.
+const LONGEST_REPLAY_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long the application may take where the table does not say otherwise.
 const ENRICH_WITHIN: Duration = Duration::from_secs(1);
 /// How long it can be given at most, so that there is time left to publish.
@@ -75,6 +80,7 @@ fn hook(key: &str, table: &Table, public_url: &str, tenant: &Tenant) -> Result<H
     if !(1..=10_000).contains(&max_in_flight) {
         return Err(wrong("max_in_flight", "must be between 1 and 10000"));
     }
+    let tolerance = tolerance(key, table)?;
     let id = match (&table.id, table.scheme.id()) {
         (Some(written), _) => Some(template(&format!("{key}.id"), written)?),
         (None, Some(usual)) => Some(template(&format!("{key}.id"), &Value::from(usual))?),
@@ -84,12 +90,13 @@ fn hook(key: &str, table: &Table, public_url: &str, tenant: &Tenant) -> Result<H
         name: name.to_owned(),
         path: table.path.clone(),
         url: public_url.trim_end_matches('/').to_owned(),
-        scheme: scheme(key, table)?,
+        scheme: scheme(key, table, tolerance.unwrap_or_default())?,
         signs_id: table.scheme == SchemeName::Standard,
         body: table.body.unwrap_or(table.scheme.body()),
         max_body,
         gate: Gate::new(max_in_flight),
         id,
+        replay_window: replay_window(key, table, tolerance)?,
         tenant: tenant.clone(),
         lookup: table
             .lookup
@@ -111,20 +118,37 @@ fn is_path(path: &str) -> bool {
     path.len() > 1 && path.len() <= 128 && path.starts_with('/') && path.bytes().all(plain)
 }
 
-fn scheme(key: &str, table: &Table) -> Result<Scheme, Wrong> {
-    let wrong = |field: &str, message: String| (format!("{key}.{field}"), message);
-    let secrets = Rotation::new(table.secret.clone(), table.previous_secret.clone());
+/// How old a webhook may be; `None` where no time is signed.
+fn tolerance(key: &str, table: &Table) -> Result<Option<Tolerance>, Wrong> {
+    let wrong = |message: &str| (format!("{key}.tolerance"), message.to_owned());
     let timed = table.scheme.has_time()
         && (table.scheme != SchemeName::Hmac
             || table.signature.as_ref().is_some_and(|written| written.timestamp.is_some()));
-    let tolerance = match table.tolerance {
-        None => Tolerance::default(),
-        Some(_) if !timed => {
-            return Err(wrong("tolerance", "has no meaning: no time is signed".into()));
+    match table.tolerance {
+        None => Ok(timed.then(Tolerance::default)),
+        Some(_) if !timed => Err(wrong("has no meaning: no time is signed")),
+        Some(HumanDuration(tolerance)) => {
+            Tolerance::new(tolerance).map(Some).ok_or_else(|| wrong("must be at least a second"))
         }
-        Some(tolerance) => Tolerance::new(tolerance.0)
-            .ok_or_else(|| wrong("tolerance", "must be at least a second".into()))?,
-    };
+    }
+}
+
+/// What comes again is refused by its age, or known until then.
+fn replay_window(key: &str, table: &Table, tolerance: Option<Tolerance>) -> Result<Duration, Wrong> {
+    let least = tolerance.map_or(Duration::from_secs(1), Tolerance::span);
+    let usual = if tolerance.is_some() { least } else { UNTIMED_REPLAY_WINDOW };
+    let window = table.replay_window.map_or(usual, |HumanDuration(written)| written);
+    if (least..=LONGEST_REPLAY_WINDOW).contains(&window) {
+        return Ok(window);
+    }
+    let message =
+        format!("must be between {}s (twice the tolerance, where a time is signed) and 7d", least.as_secs());
+    Err((format!("{key}.replay_window"), message))
+}
+
+fn scheme(key: &str, table: &Table, tolerance: Tolerance) -> Result<Scheme, Wrong> {
+    let wrong = |field: &str, message: String| (format!("{key}.{field}"), message);
+    let secrets = Rotation::new(table.secret.clone(), table.previous_secret.clone());
     if table.signature.is_some() && table.scheme != SchemeName::Hmac {
         return Err(wrong("signature", "belongs to the scheme hmac alone".into()));
     }

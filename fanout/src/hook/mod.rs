@@ -50,8 +50,8 @@ pub(crate) const WEBHOOKS: OptionSpec = OptionSpec {
     default: "",
     help: "Webhooks of providers: tables with `path`, `scheme` (`telnyx`, `twilio`, `standard`, `stripe`, `github`, \
            `hmac` or `bearer`), `secret`, and the templates of what is published: `to`, `event`, `data`, `tenant`, or \
-           `type` and `events` to choose an event by. More: `previous_secret`, `tolerance`, `signature`, `id`, `body` \
-           (`json` or `form`), `lookup` (a table), `enrich` (a call-out), `max_body`, `max_in_flight`, \
+           `type` and `events` to choose an event by. More: `previous_secret`, `tolerance`, `signature`, `id`, \
+           `replay_window` (how long a webhook is recognised when it comes again), `body` (`json` or `form`), `lookup` (a table), `enrich` (a call-out), `max_body`, `max_in_flight`, \
            `ephemeral`, `answer`, `name`.",
 };
 
@@ -82,6 +82,8 @@ struct Hook {
     gate: Gate,
     /// What stays the same when the provider repeats a webhook; the whole body where it is absent or has no value.
     id: Option<Template<Signed>>,
+    /// How long it is remembered that a webhook was published: whoever sends it again until then changes nothing.
+    replay_window: Duration,
     /// The tenant where the mapping names none.
     tenant: Tenant,
     lookup: Option<Lookup>,
@@ -245,6 +247,7 @@ impl Hook {
             .order(&event, &self.tenant, api.publisher.rules())
             .map_err(|unmapped| self.unmapped(unmapped))?;
         order.repeat_under_digest(&self.key(&SignedParts { body: &text, id }))?;
+        order.remembered = Some(self.replay_window);
 
         let outcomes =
             api.publisher.publish(&self.publisher(), std::slice::from_ref(&order), now, deadline).await;

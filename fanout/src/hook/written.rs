@@ -18,6 +18,7 @@ pub(super) struct Table {
     pub(super) secret: Secret,
     pub(super) previous_secret: Option<Secret>,
     pub(super) tolerance: Option<HumanDuration>,
+    pub(super) replay_window: Option<HumanDuration>,
     pub(super) signature: Option<Signature>,
     pub(super) body: Option<BodyKind>,
     pub(super) max_body: Option<ByteSize>,

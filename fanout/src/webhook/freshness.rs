@@ -17,6 +17,11 @@ impl Tolerance {
         }
     }
 
+    /// For how long a webhook can be fresh: from as early to as late as is taken.
+    pub const fn span(self) -> Duration {
+        Duration::from_secs(self.0.saturating_mul(2))
+    }
+
     /// Checks a time against `now`, both in seconds since 1970.
     pub(super) const fn check(self, made: u64, now: u64) -> Result<(), Rejection> {
         if now.saturating_sub(made) > self.0 {

@@ -29,6 +29,7 @@ use proto::{
 };
 use serde_json::Value;
 use switchboard_fanout::{Fanout, FanoutConfig};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 pub use credentials::{credential, secret, token_of};
@@ -47,7 +48,8 @@ pub enum Behaviour {
 struct Store {
     stored: Vec<(String, String, String)>,
     tried: HashMap<String, u64>,
-    ids: HashMap<(String, IdempotencyKey), (Position, String)>,
+    /// Each with the time of its end.
+    ids: HashMap<(String, IdempotencyKey), (Position, String, Instant)>,
 }
 
 pub struct FakeBroker {
@@ -87,7 +89,8 @@ impl Broker for FakeBroker {
         let mut store = self.store.lock();
         let fingerprint = publish.fingerprint();
         let key = publish.idempotency.map(|key| (name.clone(), key));
-        if let Some((position, first)) = key.as_ref().and_then(|key| store.ids.get(key)) {
+        let known = key.as_ref().and_then(|key| store.ids.get(key)).filter(|(.., end)| *end > Instant::now());
+        if let Some((position, first, _)) = known {
             let position = Some(*position);
             return if *first == fingerprint {
                 Ok(Published { position, duplicate: true })
@@ -99,7 +102,8 @@ impl Broker for FakeBroker {
         store.stored.push((name, publication.event.to_string(), publication.data.get().to_owned()));
         let position = Position { epoch: Epoch(7), offset: store.stored.len() as u64, nonce: Nonce(9) };
         if let Some(key) = key {
-            store.ids.insert(key, (position, fingerprint));
+            let end = Instant::now() + key.1.window();
+            store.ids.insert(key, (position, fingerprint, end));
         }
         if durability == Durability::Replica {
             return Err(PublishError::Unconfirmed);

@@ -43,6 +43,12 @@ pub fn call(id: &str, kind: &str, attempt: u32) -> String {
     json!({"data": data, "meta": {"attempt": attempt}}).to_string()
 }
 
+/// The usual signature of a body, by the same secret as Twilio's.
+pub fn hex_signature(body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, TWILIO_TOKEN.as_bytes());
+    hmac::sign(&key, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What Twilio posts to a path behind `base`.
 pub fn twilio(base: &str, path: &str, fields: &[(&str, &str)]) -> Request<Body> {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
