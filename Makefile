@@ -1,7 +1,7 @@
 # `make test` installs what the tests need and runs them all; the other targets are its parts.
-.PHONY: test tools lint unit e2e faults chaos deny
+.PHONY: test tools lint unit e2e api faults chaos deny
 
-test: tools lint unit e2e faults
+test: tools lint unit e2e api faults
 
 # What tests start or drive: a Redis, a load balancer, a browser, a client library.
 tools:
@@ -19,6 +19,10 @@ e2e: tools
 	# With the tests, so that dependencies have the features, and are the builds, that `unit` has made.
 	cargo build --workspace --bins --tests
 	cd deploy/tests/e2e && npm --silent test
+
+# The HTTP API against its own description: calls of every kind, made up from a fixed seed.
+api: tools
+	fanout/tests/schemathesis
 
 # Faults from fixed seeds on each topology, and gateways without one of their detectors, which must be found out.
 faults: tools
