@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { Socket, hangUp } from './support/application.js';
 import { eventually } from './support/poll.js';
 import { SocketClient, disconnectAll } from './support/socketio.js';
 import { sign } from './support/token.js';
@@ -78,10 +79,33 @@ describe('the calls of the care platform', () => {
       ['GET', '/websocket/users/a%20b/status', admin, 400],
       ['DELETE', '/websocket/users/nobody/disconnect', admin, 404],
       ['DELETE', '/websocket/users/nobody/disconnect', {}, 403],
+      ['DELETE', '/websocket/users/a%20b/disconnect', admin, 400],
+      ['GET', '/websocket/users/ann/status', { scope: 'send' }, 403],
+      ['GET', '/websocket/me/status', { exp: 1_000_000_000 }, 401],
     ]) {
       const answer = await ask(world, method, route, claims);
       assert.deepEqual([answer.status, answer.type], [status, 'application/problem+json'], route);
       assert.ok(answer.body.detail, route);
+    }
+  });
+
+  it('none of the eight calls is for strangers', async () => {
+    for (const [method, route] of [
+      ['POST', '/websocket/message/user'],
+      ['POST', '/websocket/message/users'],
+      ['POST', '/websocket/message/broadcast'],
+      ['POST', '/websocket/notification'],
+      ['GET', '/websocket/users/connected'],
+      ['GET', '/websocket/users/ann/status'],
+      ['DELETE', '/websocket/users/ann/disconnect'],
+      ['GET', '/websocket/me/status'],
+    ]) {
+      const forged = sign({ sub: 'backend', scope: 'send admin' }, 'a secret of somebody else, long enough for all');
+      for (const headers of [{}, { Authorization: 'Bearer nonsense' }, { Authorization: `Bearer ${forged}` }]) {
+        const answer = await fetch(world.fanout.url + route, { method, headers });
+        assert.equal(answer.status, 401, `${method} ${route}`);
+        assert.equal((await answer.json()).status, 401);
+      }
     }
   });
 
@@ -140,11 +164,31 @@ describe('the statistics of the community', () => {
   before(async () => {
     world = await World.cluster({ environment: { SWITCHBOARD_CONFIG: example('tango') } });
   });
-  after(() => world?.stop());
+  after(async () => {
+    hangUp();
+    await world?.stop();
+  });
 
   it('have the shape that its backend knows', async () => {
     assert.equal((await ask(world, 'GET', '/stats', {})).status, 403);
     const { status, body } = await ask(world, 'GET', '/stats', admin);
     assert.deepEqual([status, body], [200, { totalConnections: 0, totalRooms: 0, rooms: [] }]);
+  });
+
+  it('count over both nodes', async () => {
+    for (const [n, roomSlug] of [[0, 'general-chat'], [1, 'general-chat'], [1, 'quiet']]) {
+      const socket = await Socket.open(`${world.nodes[n].url.replace('http', 'ws')}/`);
+      const claims = { id: 10 + n, username: `user-${n}`, name: `User ${n}`, isActive: true };
+      socket.send({ type: 'auth', token: sign(claims) });
+      await socket.next('authenticated', ({ type }) => type === 'auth_success');
+      socket.send({ type: 'join_room', roomSlug });
+      await socket.next('joined', ({ type }) => type === 'room_joined');
+    }
+    const rooms = [{ slug: 'general-chat', userCount: 2 }, { slug: 'quiet', userCount: 1 }];
+    await eventually('all are counted', async () => {
+      const { body } = await ask(world, 'GET', '/stats', admin);
+      assert.deepEqual(body, { totalConnections: 3, totalRooms: 2, rooms });
+      return true;
+    });
   });
 });
