@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proto::{Channel, NodeId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Broker, Unavailable};
+use crate::{Broker, MembershipChange, Unavailable};
 
 /// How long an answer waits for the one who asked.
 pub(crate) const ANSWERS_KEPT: Duration = Duration::from_secs(60);
@@ -15,11 +15,21 @@ pub(crate) const ANSWERS_KEPT: Duration = Duration::from_secs(60);
 /// The most sessions that a node lists in one answer.
 pub const LISTED_SESSIONS: usize = 1000;
 
-/// A message to the nodes that hold sessions of a user, sent with [`Broker::control`] on the user's own channel. Changes of
-/// memberships come the same way, as [`MembershipChange`](crate::MembershipChange).
+/// A message to the nodes that hold sessions of a user, sent with [`Broker::control`] on the user's own channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
+    /// The user's memberships are changed. Sent by the broker itself.
+    Memberships(MembershipChange),
+    /// These sessions lost their places to newer ones. Sent by the broker itself, see [`Broker::claim`].
+    Replaced(Vec<SessionId>),
+    /// The client of a session came back to it: older connections of it are left behind.
+    Resumed {
+        /// The session.
+        session: SessionId,
+        /// The connection that goes on with it.
+        by: SessionId,
+    },
     /// Close the user's sessions, or the one that is named, as an administrator's wish, and answer which they were.
     Disconnect {
         /// Just this one.
@@ -36,8 +46,9 @@ pub enum Control {
 
 impl Control {
     /// The payload of a message from node to node.
-    pub fn encode(&self) -> Result<Bytes, serde_json::Error> {
-        serde_json::to_vec(self).map(Bytes::from)
+    pub fn encode(&self) -> Bytes {
+        // Names and lists of them always have a form in JSON.
+        serde_json::to_vec(self).unwrap_or_default().into()
     }
 
     /// Reads such a payload; `None` if it is about something that is not known here.
@@ -112,8 +123,7 @@ pub async fn ask(
     patience: Duration,
 ) -> Result<Vec<SessionSeen>, Unavailable> {
     let question = Question::new();
-    let request = request(question.clone()).encode().map_err(|error| Unavailable(error.to_string()))?;
-    let asked = broker.control(user, request).await?;
+    let asked = broker.control(user, request(question.clone()).encode()).await?;
     let answers = broker.answers(&question, asked, patience).await?;
     if (answers.len() as u64) < asked {
         return Err(Unavailable(format!("{} of {asked} nodes answered", answers.len())));
@@ -140,18 +150,27 @@ pub async fn answer(
 
 #[cfg(test)]
 mod tests {
+    use proto::Room;
+
     use super::*;
 
     #[test]
     fn a_message_is_read_as_it_was_written_and_nothing_else_is() {
         let question = Question::new();
+        let rooms = |names: &[&str]| names.iter().map(|name| Room::new(*name).unwrap()).collect::<Vec<_>>();
+        let id = |text: &str| SessionId::new(text).unwrap();
         for control in [
-            Control::Disconnect { session: Some(SessionId::new("s").unwrap()), question: question.clone() },
+            Control::Memberships(MembershipChange::new(&rooms(&["a"]), &rooms(&["b"]))),
+            Control::Replaced(vec![id("s"), id("t")]),
+            Control::Resumed { session: id("s"), by: id("t") },
+            Control::Disconnect { session: Some(id("s")), question: question.clone() },
             Control::Sessions { question },
         ] {
-            assert_eq!(Control::decode(&control.encode().unwrap()), Some(control));
+            assert_eq!(Control::decode(&control.encode()), Some(control));
         }
-        for other in ["", "{}", r#"{"memberships":[[],[]]}"#, r#"{"sessions":{"question":"../x"}}"#] {
+        for other in
+            ["", "{}", r#"{"memberships":{"join":["/"],"leave":[]}}"#, r#"{"sessions":{"question":"../x"}}"#]
+        {
             assert_eq!(Control::decode(other.as_bytes()), None);
         }
     }

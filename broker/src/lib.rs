@@ -37,7 +37,7 @@ pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError
 pub use outbox::{
     Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, LetterIdError, Outbox, Waiting,
 };
-pub use place::{PLACE_KEPT, Place, Replaced};
+pub use place::{PLACE_KEPT, Place};
 pub use presence::{PRESENCE_LIMIT, Presence, PresenceNews};
 pub use publish::{IdempotencyKey, Publish, PublishError, Published, Retention, patience};
 pub use revocation::{REVOKED_MAX, Revocation, RevocationReader};
@@ -124,7 +124,7 @@ pub trait Broker: Directory + Send + Sync + 'static {
     ) -> Result<Vec<Bytes>, Unavailable>;
 
     /// Makes a user a member of some rooms and of others no more; a room named in both is joined. The nodes that are
-    /// subscribed to the user's channel are told of it as a [`MembershipChange`], also of what was so before: after an
+    /// subscribed to the user's channel are told of it as [`Control::Memberships`], also of what was so before: after an
     /// error make the same change again, and everything agrees.
     async fn set_memberships(
         &self,
@@ -148,7 +148,7 @@ pub trait Broker: Directory + Send + Sync + 'static {
     ) -> Result<Members, Unavailable>;
 
     /// Gives a session a place among those that its user may have at a time, and answers whether it has it. Where there are
-    /// too many the oldest lose theirs: the nodes that are subscribed to the user's channel are told as [`Replaced`]. Who
+    /// too many the oldest lose theirs: the nodes that are subscribed to the user's channel are told as [`Control::Replaced`]. Who
     /// claims `again` keeps the place that it had, and never takes one from others. Whoever stays long claims again in
     /// less than [`PLACE_KEPT`].
     async fn claim(&self, place: &Place, again: bool) -> Result<bool, Unavailable>;

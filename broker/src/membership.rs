@@ -1,6 +1,5 @@
 //! Rooms that the backend put a user into: they outlive connections.
 
-use bytes::Bytes;
 use proto::{Room, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +8,8 @@ use crate::Unavailable;
 /// How many rooms a user can be a member of.
 pub const MEMBERSHIPS_MAX: usize = 10_000;
 
-/// A change of a user's memberships, as the nodes that are subscribed to the user's channel are told by
-/// [`Sink::control`](crate::Sink::control). It repeats what was asked for, whether or not it was so before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A change of a user's memberships. It repeats what was asked for, whether or not it was so before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipChange {
     /// The user is a member of these now.
     pub join: Vec<Room>,
@@ -19,29 +17,11 @@ pub struct MembershipChange {
     pub leave: Vec<Room>,
 }
 
-/// The form in a message from node to node: JSON, with a key that tells it from other messages.
-#[derive(Serialize, Deserialize)]
-struct Wire {
-    memberships: (Vec<Room>, Vec<Room>),
-}
-
 impl MembershipChange {
     /// What is asked for: a room that is to be joined and to be left is joined.
     pub fn new(join: &[Room], leave: &[Room]) -> Self {
         let leave = leave.iter().filter(|room| !join.contains(room));
         Self { join: join.to_vec(), leave: leave.cloned().collect() }
-    }
-
-    /// The payload of a message from node to node.
-    pub fn encode(&self) -> Result<Bytes, serde_json::Error> {
-        let wire = Wire { memberships: (self.join.clone(), self.leave.clone()) };
-        serde_json::to_vec(&wire).map(Bytes::from)
-    }
-
-    /// Reads such a payload; `None` if it is about something else.
-    pub fn decode(payload: &[u8]) -> Option<Self> {
-        let Wire { memberships: (join, leave) } = serde_json::from_slice(payload).ok()?;
-        Some(Self { join, leave })
     }
 }
 
@@ -85,12 +65,8 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_read_as_it_was_written_and_nothing_else_is() {
+    fn who_is_to_join_and_to_leave_joins() {
         let change = MembershipChange::new(&rooms(&["a", "b"]), &rooms(&["b", "c"]));
         assert_eq!((&change.join, &change.leave), (&rooms(&["a", "b"]), &rooms(&["c"])));
-        assert_eq!(MembershipChange::decode(&change.encode().unwrap()), Some(change));
-        for other in ["", "{}", r#"{"memberships":[["/"],[]]}"#] {
-            assert_eq!(MembershipChange::decode(other.as_bytes()), None);
-        }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use proto::{Channel, SessionId};
-use serde::{Deserialize, Serialize};
 
 /// How long a place is kept for a session that does not [claim](crate::Broker::claim) it again.
 pub const PLACE_KEPT: Duration = Duration::from_secs(48 * 3600);
@@ -20,25 +18,4 @@ pub struct Place {
     pub session: SessionId,
     /// How many there may be, at least one.
     pub limit: u32,
-}
-
-/// The sessions that lost their places to newer ones, as the nodes that are subscribed to the user's channel are told by
-/// [`Sink::control`](crate::Sink::control).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replaced {
-    /// The sessions.
-    #[serde(rename = "replaced")]
-    pub sessions: Vec<SessionId>,
-}
-
-impl Replaced {
-    /// The payload of a message from node to node.
-    pub fn encode(&self) -> Result<Bytes, serde_json::Error> {
-        serde_json::to_vec(self).map(Bytes::from)
-    }
-
-    /// Reads such a payload; `None` if it is about something else.
-    pub fn decode(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
 }

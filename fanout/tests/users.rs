@@ -1,5 +1,5 @@
 //! Users and their sessions, over HTTP, with nodes that answer as gateways do.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
 
@@ -53,6 +53,7 @@ async fn api() -> Api {
                     let known = session.as_str() == "one";
                     (question, if known { vec![seen("one", 2000)] } else { Vec::new() })
                 }
+                other => panic!("not a question: {other:?}"),
             };
             answer(&*broker, &question, &sessions).await.unwrap();
         }

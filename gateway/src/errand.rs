@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
+use broker::{Control, Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
 use futures_util::stream::{self, StreamExt};
 use proto::{
     Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
@@ -20,7 +20,6 @@ use crate::peer::{Peer, new_session_id};
 use crate::progress::Progress;
 use crate::session::{Arrived, Failure, Keep, LISTED_USERS, Operation, Outcome, Resumed, Terms};
 use crate::standing::Standing;
-use crate::takeover::Takeover;
 
 /// How long a client waits before it is told that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -192,10 +191,10 @@ impl Seats<'_> {
 
     /// The client may have left a connection behind that does not know yet that it is broken.
     async fn take_over(&self, session: &SessionId) {
-        let taken = Takeover { session: session.clone(), by: self.peer.connection().clone() };
+        let resumed = Control::Resumed { session: session.clone(), by: self.peer.connection().clone() };
         let channel = Channel::user(&self.tenant, &self.user.user);
         // If this is lost, the old connection finds out by its heartbeat.
-        drop(self.node.broker.control(&channel, taken.encode()).await);
+        drop(self.node.broker.control(&channel, resumed.encode()).await);
     }
 
     async fn admit(&self, mut rooms: Vec<Room>, place: Option<Place>) -> Done {

@@ -41,7 +41,6 @@ mod session;
 pub mod socketio;
 mod socketio_session;
 mod standing;
-mod takeover;
 mod tally;
 mod timers;
 mod trial;

@@ -26,9 +26,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Broker, Frame, Health, History, HistoryQuery, KeptKey, Letter, Members, MembershipChange,
+    Broker, Control, Frame, Health, History, HistoryQuery, KeptKey, Letter, Members, MembershipChange,
     MembershipError, Place, Presence, PresenceNews, Publish, PublishError, Published, Question, Reached,
-    Replaced, Sink, Unavailable,
+    Sink, Unavailable,
 };
 use mailbox::{Event, Mailbox};
 use topic::{Accepted, Message, Told, Topic};
@@ -267,9 +267,8 @@ impl Broker for MemoryBroker {
     ) -> Result<(), MembershipError> {
         self.check()?;
         let change = MembershipChange::new(join, leave);
-        let payload = change.encode().map_err(|error| Unavailable(error.to_string()))?;
         self.store.memberships().set(tenant, user, &change)?;
-        self.control(&Channel::user(tenant, user), payload).await?;
+        self.control(&Channel::user(tenant, user), Control::Memberships(change).encode()).await?;
         Ok(())
     }
 
@@ -295,8 +294,7 @@ impl Broker for MemoryBroker {
             return Ok(false);
         };
         if !sessions.is_empty() {
-            let payload = Replaced { sessions }.encode().map_err(|error| Unavailable(error.to_string()))?;
-            self.control(&place.user, payload).await?;
+            self.control(&place.user, Control::Replaced(sessions).encode()).await?;
         }
         Ok(true)
     }

@@ -33,9 +33,9 @@ use proto::{Channel, DeviceId, NodeId, Position, PresenceEntry, Room, Tenant, Ti
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Broker, Busiest, Directory, Earlier, Health, History, HistoryQuery, KeptKey, Members, MembershipChange,
-    MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question, Reached, Revocation,
-    RoomCount, Sink, Unavailable,
+    Broker, Busiest, Control, Directory, Earlier, Health, History, HistoryQuery, KeptKey, Members,
+    MembershipChange, MembershipError, Page, Place, Presence, Publish, PublishError, Published, Question,
+    Reached, Revocation, RoomCount, Sink, Unavailable,
 };
 use answers::Answers;
 use assured::Assured;
@@ -195,8 +195,7 @@ impl Broker for RedisBroker {
     ) -> Result<(), MembershipError> {
         let change = MembershipChange::new(join, leave);
         self.memberships.set(tenant, user, &change).await?;
-        let payload = change.encode().map_err(|error| Unavailable(error.to_string()))?;
-        self.store.control(&Channel::user(tenant, user), &payload).await?;
+        self.store.control(&Channel::user(tenant, user), &Control::Memberships(change).encode()).await?;
         Ok(())
     }
 

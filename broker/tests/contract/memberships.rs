@@ -1,7 +1,7 @@
 //! Rooms that the backend put users into.
 
 use proto::{Room, UserId};
-use switchboard_broker::{MEMBERSHIPS_MAX, MembershipChange, MembershipError};
+use switchboard_broker::{Control, MEMBERSHIPS_MAX, MembershipChange, MembershipError};
 
 use crate::node::{Event, Node};
 use crate::world::World;
@@ -112,7 +112,10 @@ pub(crate) async fn the_nodes_that_hold_the_user_are_told(world: &World) {
     }
     let told = |events: &[Event]| {
         let changes = events.iter().filter_map(|event| match event {
-            Event::Control(channel, payload) if channel == user.as_str() => MembershipChange::decode(payload),
+            Event::Control(channel, payload) if channel == user.as_str() => match Control::decode(payload) {
+                Some(Control::Memberships(change)) => Some(change),
+                _ => None,
+            },
             _ => None,
         });
         changes.collect::<Vec<_>>()

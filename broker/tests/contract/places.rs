@@ -1,7 +1,7 @@
 //! How many sessions a user may have.
 
 use proto::SessionId;
-use switchboard_broker::{Place, Replaced};
+use switchboard_broker::{Control, Place};
 
 use crate::node::{Event, Node};
 use crate::world::World;
@@ -82,10 +82,13 @@ fn place(world: &World, session: &str, limit: u32) -> Place {
 async fn replaced(node: &Node, expected: &[&[&str]]) {
     let heard = |events: &[Event]| {
         let heard = events.iter().filter_map(|event| match event {
-            Event::Control(_, payload) => Replaced::decode(payload),
+            Event::Control(_, payload) => match Control::decode(payload) {
+                Some(Control::Replaced(sessions)) => Some(sessions),
+                _ => None,
+            },
             _ => None,
         });
-        heard.map(|replaced| replaced.sessions).collect::<Vec<_>>()
+        heard.collect::<Vec<_>>()
     };
     let expected: Vec<Vec<_>> =
         expected.iter().map(|sessions| sessions.iter().copied().map(id).collect()).collect();

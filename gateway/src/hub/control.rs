@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use broker::{Control, LISTED_SESSIONS, MembershipChange, Question, Replaced};
+use broker::{Control, LISTED_SESSIONS, Question};
 use proto::{Close, Kind, SessionId, Tenant};
 
 use super::Hub;
 use crate::peer::{Memberships, Peer, Signal};
-use crate::takeover::Takeover;
 
 /// A question with the connections that are the answer.
 #[derive(Debug)]
@@ -20,27 +19,20 @@ pub(crate) struct Asked {
 impl Hub {
     /// Does as a message on a user's channel says.
     pub(super) fn heed(&self, channel: &str, payload: &[u8]) {
-        if let Some(change) = MembershipChange::decode(payload) {
-            if let Some(entry) = self.shard(channel).get(channel) {
-                for (_, subscriber) in &entry.subscribers {
-                    subscriber.peer.change_memberships(Memberships::Changed(change.clone()));
-                }
-            }
-            return;
-        }
-        if let Some(Replaced { sessions }) = Replaced::decode(payload) {
-            for peer in self.sessions(channel, None) {
-                if sessions.contains(peer.connection()) {
-                    peer.signal(Signal::Close(Close::Replaced));
-                }
-            }
-            return;
-        }
-        if let Some(takeover) = Takeover::decode(payload) {
-            self.sessions(channel, None).iter().for_each(|peer| takeover.tell(peer));
-            return;
-        }
         match Control::decode(payload) {
+            Some(Control::Memberships(change)) => {
+                for peer in self.sessions(channel, None) {
+                    peer.change_memberships(Memberships::Changed(change.clone()));
+                }
+            }
+            Some(Control::Replaced(sessions)) => {
+                self.close(channel, Close::Replaced, |peer| sessions.contains(peer.connection()));
+            }
+            Some(Control::Resumed { session, by }) => {
+                // Nobody is there to hear why.
+                let is_left_behind = |peer: &Peer| *peer.session() == session && *peer.connection() != by;
+                self.close(channel, Close::Timeout, is_left_behind);
+            }
             Some(Control::Disconnect { session, question }) => {
                 let peers = self.sessions(channel, session.as_ref());
                 for peer in &peers {
@@ -79,6 +71,12 @@ impl Hub {
         let subscribers = shard.get(channel).into_iter().flat_map(|entry| &entry.subscribers);
         let peers = subscribers.map(|(_, subscriber)| &subscriber.peer);
         peers.filter(|peer| only.is_none_or(|only| peer.session() == only)).cloned().collect()
+    }
+
+    fn close(&self, channel: &str, close: Close, is_meant: impl Fn(&Peer) -> bool) {
+        for peer in self.sessions(channel, None).iter().filter(|peer| is_meant(peer)) {
+            peer.signal(Signal::Close(close));
+        }
     }
 
     fn reply(&self, question: Question, peers: Vec<Arc<Peer>>) {
