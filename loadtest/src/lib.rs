@@ -18,6 +18,7 @@ pub mod native;
 pub mod payload;
 pub mod process;
 pub mod publisher;
+pub mod recovery;
 pub mod report;
 pub mod returning;
 pub mod run;

@@ -15,6 +15,7 @@ use switchboard_loadtest::chaos::{self, ChaosOptions};
 use switchboard_loadtest::floor::{Floor, Writes};
 use switchboard_loadtest::framing::Framing;
 use switchboard_loadtest::process::{check_descriptors, pin};
+use switchboard_loadtest::recovery::{self, RecoveryOptions};
 use switchboard_loadtest::run::run;
 use switchboard_loadtest::scenario::Scenario;
 use switchboard_loadtest::server::ServerOptions;
@@ -52,6 +53,8 @@ enum Command {
     Run(Scenario),
     /// Break a cluster while it works, and prove that nothing is missed without a word.
     Chaos(Box<ChaosOptions>),
+    /// Break a cluster, and measure how soon it is itself again.
+    Recovery(RecoveryOptions),
     /// Serve the floor alone, until standard input ends.
     Floor {
         /// How frames that are published together reach a socket.
@@ -77,6 +80,7 @@ fn main() -> Result<ExitCode> {
             }
             measure(&scenario, &server, &cli.options)
         }
+        Command::Recovery(options) => recover(&options, cli.options.json),
         Command::Chaos(options) => break_a_cluster(&options, cli.options.json),
         Command::Floor { writes, listen } => {
             let floor = Floor::bind(listen, writes)?;
@@ -113,6 +117,27 @@ fn break_a_cluster(options: &ChaosOptions, json: bool) -> Result<ExitCode> {
         writeln!(out, "{outcome}")?;
     }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends with 1 when something is wrong, whatever the figures are.
+fn recover(options: &RecoveryOptions, json: bool) -> Result<ExitCode> {
+    check_descriptors(options.sockets())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            found = recovery::run(options) => found,
+            // What was started ends with the run's values.
+            stopped = stopped() => stopped,
+        }
+    })?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &found)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{found}")?;
+    }
+    Ok(if found.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ends with an error when somebody wants this process to.

@@ -15,11 +15,11 @@ mod control;
 pub mod fault;
 pub mod history;
 mod nemesis;
-mod node;
+pub(crate) mod node;
 pub mod outcome;
 mod publisher;
 mod run;
 pub mod timeline;
-mod world;
+pub(crate) mod world;
 
 pub use run::{ChaosOptions, run};

@@ -21,24 +21,24 @@ const STOP: Duration = Duration::from_secs(15);
 
 /// How a process is started.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The program.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its arguments, besides those that every node has of its own.
-    pub(super) arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// The secret of the tokens.
-    pub(super) secret: String,
+    pub(crate) secret: String,
     /// Where its output goes.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// See the module's documentation. The process ends with its value.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// What it is called.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its way to Redis, where that leads over a wire of its own.
-    pub(super) wire: Option<Proxy>,
+    pub(crate) wire: Option<Proxy>,
     program: Program,
     lease: Lease,
     process: Option<Guarded>,
@@ -51,7 +51,7 @@ impl Node {
     ///
     /// # Errors
     /// It does not come up.
-    pub(super) async fn start(name: String, program: Program, wire: Option<Proxy>) -> Result<Self> {
+    pub(crate) async fn start(name: String, program: Program, wire: Option<Proxy>) -> Result<Self> {
         let mut node = Self { name, wire, program, lease: Lease::take()?, process: None, lives: 0 };
         node.restart().await?;
         Ok(node)
@@ -59,13 +59,13 @@ impl Node {
 
     /// Where it listens, also while it is down.
     #[must_use]
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.lease.port()).into()
     }
 
     /// Its process, if it runs.
     #[must_use]
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Guarded::pid)
     }
 
@@ -73,7 +73,7 @@ impl Node {
     ///
     /// # Errors
     /// It does not come up.
-    pub(super) async fn restart(&mut self) -> Result<()> {
+    pub(crate) async fn restart(&mut self) -> Result<()> {
         self.kill();
         self.lives += 1;
         let mut command = Command::new(&self.program.path);
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Ends it as a crash does.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process = None;
     }
 
@@ -101,7 +101,7 @@ impl Node {
     ///
     /// # Errors
     /// It does not end.
-    pub(super) async fn stop(&mut self) -> Result<()> {
+    pub(crate) async fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         let what = format!("{} shuts down", self.name);
         let running = self.process.as_mut().context("not running")?;
@@ -120,7 +120,7 @@ impl Node {
     ///
     /// # Errors
     /// It is not running.
-    pub(super) fn freeze(&self) -> Result<()> {
+    pub(crate) fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
@@ -128,7 +128,7 @@ impl Node {
     ///
     /// # Errors
     /// It is not running.
-    pub(super) fn thaw(&self) -> Result<()> {
+    pub(crate) fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
 

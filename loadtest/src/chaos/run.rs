@@ -101,14 +101,19 @@ pub async fn run(options: &ChaosOptions, seed: u64) -> Result<Outcome> {
     let beside = || Some(std::env::current_exe().ok()?.parent()?.to_owned());
     let programs = options.programs.clone().or_else(beside).context("finding gateway and fanout")?;
     let secret = new_secret()?;
+    // A queue that the first burst fills, so that whoever reads slowly lags.
+    let mut gateway_arguments = vec!["--gateway-queue-size".to_owned(), "32KiB".to_owned()];
+    gateway_arguments.extend_from_slice(&options.gateway_arg);
     let plan = world::Plan {
         topology: options.topology,
         gateways: options.gateways.get(),
         fanouts: options.fanouts,
         programs,
-        gateway_arguments: options.gateway_arg.clone(),
+        gateway_arguments,
         secret: secret.clone(),
         logs: options.logs.clone(),
+        wires: true,
+        channels: String::new(),
     };
     let mut world = World::start(&plan).await?;
     let control = Control::start();

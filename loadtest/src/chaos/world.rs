@@ -14,7 +14,7 @@ use super::node::{Node, Program};
 const CONFIG: &str = "[[channels]]\nmatch = \"room:*\"\nhistory_size = 20000\n";
 
 /// Redis in one of its topologies.
-pub(super) enum Redis {
+pub(crate) enum Redis {
     /// One server.
     Standalone(Box<Server>),
     /// Behind sentinels.
@@ -34,7 +34,7 @@ impl Redis {
 
     /// All servers that hold data.
     #[must_use]
-    pub(super) fn servers(&self) -> Vec<&Server> {
+    pub(crate) fn servers(&self) -> Vec<&Server> {
         match self {
             Self::Standalone(server) => vec![server],
             Self::Sentinel(sentinel) => sentinel.servers.iter().collect(),
@@ -43,8 +43,9 @@ impl Redis {
     }
 
     /// The way to it, over a wire of one's own where that is possible.
-    async fn way(&self) -> Result<(String, Option<Proxy>)> {
+    async fn way(&self, wires: bool) -> Result<(String, Option<Proxy>)> {
         Ok(match self {
+            Self::Standalone(server) if !wires => (server.url(), None),
             Self::Standalone(server) => {
                 let wire = Proxy::start(server.address()).await?;
                 (wire.url(), Some(wire))
@@ -57,31 +58,35 @@ impl Redis {
 
 /// How large a cluster is to be, and of what.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// How Redis is organised.
-    pub(super) topology: Topology,
+    pub(crate) topology: Topology,
     /// How many gateways.
-    pub(super) gateways: usize,
+    pub(crate) gateways: usize,
     /// How many fanouts.
-    pub(super) fanouts: usize,
+    pub(crate) fanouts: usize,
     /// Where the programs are.
-    pub(super) programs: PathBuf,
+    pub(crate) programs: PathBuf,
     /// More arguments for the gateways.
-    pub(super) gateway_arguments: Vec<String>,
+    pub(crate) gateway_arguments: Vec<String>,
     /// The secret of the tokens.
-    pub(super) secret: String,
+    pub(crate) secret: String,
     /// Where logs are kept; a temporary directory otherwise.
-    pub(super) logs: Option<PathBuf>,
+    pub(crate) logs: Option<PathBuf>,
+    /// Whether the way to a single Redis leads over wires that can break.
+    pub(crate) wires: bool,
+    /// More options of the rooms, as lines of the configuration.
+    pub(crate) channels: String,
 }
 
 /// See the module's documentation. All of it ends with its value.
-pub(super) struct World {
+pub(crate) struct World {
     /// The gateways.
-    pub(super) gateways: Vec<Node>,
+    pub(crate) gateways: Vec<Node>,
     /// The fanouts.
-    pub(super) fanouts: Vec<Node>,
+    pub(crate) fanouts: Vec<Node>,
     /// Redis.
-    pub(super) redis: Redis,
+    pub(crate) redis: Redis,
     /// Holds the configuration and, unless they are kept, the logs.
     _home: TempDir,
 }
@@ -91,19 +96,16 @@ impl World {
     ///
     /// # Errors
     /// Something does not come up.
-    pub(super) async fn start(plan: &Plan) -> Result<Self> {
+    pub(crate) async fn start(plan: &Plan) -> Result<Self> {
         let home = TempDir::with_prefix("chaos-")?;
         let config = home.path().join("switchboard.toml");
-        fs::write(&config, CONFIG)?;
+        fs::write(&config, format!("{CONFIG}{}", plan.channels))?;
         let logs = plan.logs.clone().unwrap_or_else(|| home.path().to_owned());
         fs::create_dir_all(&logs)?;
         let redis = Redis::start(plan.topology).await?;
         let mut world = Self { gateways: Vec::new(), fanouts: Vec::new(), redis, _home: home };
-        // A queue that the first burst fills, so that whoever reads slowly lags.
-        let mut arguments = vec!["--gateway-queue-size".to_owned(), "32KiB".to_owned()];
-        arguments.extend_from_slice(&plan.gateway_arguments);
         for index in 0..plan.gateways {
-            let node = world.node(plan, "gateway", index, &config, &logs, &arguments).await?;
+            let node = world.node(plan, "gateway", index, &config, &logs, &plan.gateway_arguments).await?;
             world.gateways.push(node);
         }
         for index in 0..plan.fanouts {
@@ -125,7 +127,7 @@ impl World {
         let path = plan.programs.join(program);
         ensure!(path.exists(), "{} is not there: cargo build -p switchboard-{program}", path.display());
         let name = format!("{program}-{index}");
-        let (redis, wire) = self.redis.way().await?;
+        let (redis, wire) = self.redis.way(plan.wires).await?;
         let config = config.to_str().context("a path that is no text")?;
         // A drain as short as a test needs it.
         let own = ["--redis", &redis, "--config", config, "--drain-delay", "300ms", "--drain-time", "1s"];
@@ -136,7 +138,7 @@ impl World {
 
     /// All processes but those of Redis, with their names.
     #[must_use]
-    pub(super) fn processes(&self) -> Vec<(String, u32)> {
+    pub(crate) fn processes(&self) -> Vec<(String, u32)> {
         let nodes = self.gateways.iter().chain(&self.fanouts);
         nodes.filter_map(|node| Some((node.name.clone(), node.pid()?))).collect()
     }
