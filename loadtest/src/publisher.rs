@@ -1,17 +1,21 @@
 //! Connections that publish, over WebSocket or HTTP.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::{Connection, Endpoint, SharedBuffer, build};
 use crate::framing::Kind;
 use crate::http;
 use crate::native;
 use crate::payload::{self, Mark};
+
+/// For how long a publish that is not confirmed is repeated, and how often.
+const REPEATING: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The way a message goes into the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -82,21 +86,32 @@ impl Publisher {
                 self.read_replies(Duration::ZERO).await
             }
             Self::Http(client) => {
-                let (kind, name) = match to {
-                    To::Room(room) => ("room", room),
-                    To::User(user) => ("user", user),
-                };
-                let event = native::EVENT;
                 for mark in marks {
-                    let mut body =
-                        format!(r#"{{"to":{{"{kind}":"{name}"}},"event":"{event}","data":"#).into_bytes();
-                    payload::write(*mark, size, &mut body);
-                    body.push(b'}');
-                    client.post(&body).await?;
+                    client.post(&body(to, *mark, size, "")).await?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Publishes a message, over HTTP again and again until it is confirmed: it
+    /// has an id by which the server knows it again.
+    ///
+    /// # Errors
+    /// The server refuses for ten seconds, or hangs up.
+    pub async fn publish_surely(&mut self, to: &To, mark: Mark, size: usize) -> Result<()> {
+        let Self::Http(client) = self else {
+            return self.publish(to, &[mark], size).await;
+        };
+        let body = body(to, mark, size, &format!(r#""id":"load-{}","#, mark.seq));
+        let began = Instant::now();
+        while let Err(error) = client.post(&body).await {
+            if began.elapsed() > REPEATING {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Reads what the server answered so far, waiting no longer than `patience`
@@ -119,4 +134,18 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// The body of a publish over HTTP, with `more` fields.
+fn body(to: &To, mark: Mark, size: usize, more: &str) -> Vec<u8> {
+    let (kind, name) = match to {
+        To::Room(room) => ("room", room),
+        To::User(user) => ("user", user),
+    };
+    let event = native::EVENT;
+    let head = format!(r#"{{"to":{{"{kind}":"{name}"}},{more}"event":"{event}","data":"#);
+    let mut body = head.into_bytes();
+    payload::write(mark, size, &mut body);
+    body.push(b'}');
+    body
 }

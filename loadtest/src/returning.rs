@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rand::random_range;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -28,8 +28,8 @@ const DELAY: f64 = 1.0;
 const LONGEST_DELAY: f64 = 5.0;
 /// How long all of them together may take to come for the first time.
 const GATHERING: Duration = Duration::from_secs(120);
-/// First attempts begin spread over so many seconds for each thousand clients.
-const SPREAD: f64 = 0.5;
+/// Clients that come for the first time at the same time.
+const GATHERING_AT_ONCE: usize = 64;
 /// How long an old connection stays open that nobody reads any more.
 const HALF_OPEN: Duration = Duration::from_secs(5);
 
@@ -56,7 +56,8 @@ struct Shared {
     ledger: Ledger,
     endpoints: Vec<Endpoint>,
     buffer: SharedBuffer,
-    people: usize,
+    /// Let in by turns, for the first time.
+    gate: Semaphore,
     /// Connections that stand now, rooms joined.
     there: Cell<usize>,
     /// Somebody came.
@@ -98,7 +99,7 @@ impl Company {
             ledger: Ledger::new(clock, checkers)?,
             endpoints: endpoints.to_vec(),
             buffer: buffer.clone(),
-            people: people.len(),
+            gate: Semaphore::new(GATHERING_AT_ONCE),
             there: Cell::default(),
             came: Notify::new(),
             returns: Cell::default(),
@@ -185,11 +186,6 @@ impl Company {
 }
 
 impl Shared {
-    /// Over how many seconds the first attempts are spread.
-    fn gathering(&self) -> f64 {
-        SPREAD * self.people as f64 / 1000.0
-    }
-
     fn came(&self, is_back: bool, recovered: bool) {
         self.there.set(self.there.get() + 1);
         if is_back {
@@ -232,10 +228,13 @@ struct Client {
 
 impl Client {
     async fn live(mut self, mut orders: watch::Receiver<Order>) {
-        sleep(Duration::from_secs_f64(random_range(0.0..=self.shared.gathering()))).await;
+        let shared = Rc::clone(&self.shared);
         let mut delay = DELAY;
         loop {
+            // Only the return is to be a rush.
+            let turn = if self.joined { None } else { shared.gate.acquire().await.ok() };
             let came = timeout(ATTEMPT, self.come()).await;
+            drop(turn);
             let ended = match came {
                 Ok(Ok(connection)) => {
                     delay = DELAY;

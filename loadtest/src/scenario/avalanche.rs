@@ -73,7 +73,7 @@ impl Avalanche {
     async fn publish(&self, publisher: &mut Publisher, first: u64, clock: Clock) -> Result<()> {
         for room in 0..self.rooms as u64 {
             let mark = Mark { seq: first + room, published: clock.now() };
-            publisher.publish(&To::Room(format!("avalanche-{room}")), &[mark], 64).await?;
+            publisher.publish_surely(&To::Room(format!("avalanche-{room}")), mark, 64).await?;
         }
         Ok(())
     }

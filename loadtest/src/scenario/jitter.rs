@@ -62,7 +62,7 @@ impl Jitter {
         let (began, room, mut published) = (Instant::now(), To::Room("jitter".to_owned()), 0);
         while began.elapsed().as_secs_f64() < self.seconds {
             let mark = Mark { seq: published, published: clock.now() };
-            publisher.publish(&room, &[mark], self.size).await?;
+            publisher.publish_surely(&room, mark, self.size).await?;
             published += 1;
             sleep_until(began + Duration::from_secs_f64(published as f64 / self.rate)).await;
         }
