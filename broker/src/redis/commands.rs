@@ -296,7 +296,7 @@ fn settings(config: &RedisConfig) -> Result<Builder, Unavailable> {
         // No TCP keepalive: the lease is renewed every few seconds, and what is not answered ends the connection.
         connection.tcp.nodelay = Some(true);
     });
-    let mut policy = fred_config::ReconnectPolicy::new_exponential(0, 50, 2_000, 2);
+    let mut policy = fred_config::ReconnectPolicy::new_exponential(0, 50, 1_000, 2);
     policy.set_jitter(50);
     builder.set_policy(policy);
     Ok(builder)
