@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Socket, hangUp } from './support/application.js';
 import { eventually } from './support/poll.js';
-import { SocketClient, disconnectAll } from './support/socketio.js';
+import { SocketClient, WAYS, disconnectAll } from './support/socketio.js';
 import { sign } from './support/token.js';
 import { World } from './support/world.js';
 
@@ -28,9 +28,9 @@ describe('the calls of the care platform', () => {
   after(() => world?.stop());
   afterEach(disconnectAll);
 
-  const open = (user, node) =>
+  const open = (user, node, transports = ['websocket']) =>
     SocketClient.connected(world.nodes[node].url, {
-      transports: ['websocket'],
+      transports,
       extraHeaders: { Authorization: `Bearer ${sign({ sub: user })}` },
     });
 
@@ -60,17 +60,19 @@ describe('the calls of the care platform', () => {
     assert.deepEqual([other.status, other.body], [200, { userId: 'zoe', connected: false, connectedAt: null }]);
   });
 
-  it('a user is disconnected wherever it is, and does not come back by itself', async () => {
-    const ann = await open('ann', 1);
-    const gone = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
-    assert.deepEqual([gone.status, gone.body], [200, { success: true, userId: 'ann' }]);
-    await eventually('the client is told', () => ann.ends.length === 1);
-    await eventually('the user is gone', async () => {
-      const { status } = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
-      return status === 404;
+  for (const [way, transports] of WAYS) {
+    it(`a user is disconnected wherever it is, and does not come back by itself: ${way}`, async () => {
+      const ann = await (await open('ann', 1, transports)).upgraded();
+      const gone = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
+      assert.deepEqual([gone.status, gone.body], [200, { success: true, userId: 'ann' }]);
+      await eventually('the client is told', () => ann.ends.length === 1);
+      await eventually('the user is gone', async () => {
+        const { status } = await ask(world, 'DELETE', '/websocket/users/ann/disconnect', admin);
+        return status === 404;
+      });
+      assert.equal(ann.socket.active, false);
     });
-    assert.equal(ann.socket.active, false);
-  });
+  }
 
   it('each refusal has its status, and a body that says what is wrong', async () => {
     for (const [method, route, claims, status] of [

@@ -53,6 +53,11 @@ describe('care', () => {
         await send('/notification', { userId: 'bob', title: 'Hello', body: 'there', urgent: true });
         const { type, data } = await bob.next('message');
         assert.deepEqual({ type, data }, { type: 'notification', data: { title: 'Hello', body: 'there', urgent: true } });
+        await send('/message/users', { userIds: ['ann', 'bob'], type: 'both', data: [1] });
+        for (const client of [ann, bob]) {
+          const { type, data } = await client.next('message');
+          assert.deepEqual({ type, data }, { type: 'both', data: [1] });
+        }
         await send('/message/broadcast', { type: 'system', data: { message: 'soon', level: 'info' } });
         for (const client of [ann, bob]) {
           const { type, data } = await client.next('message');

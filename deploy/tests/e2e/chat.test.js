@@ -86,6 +86,20 @@ describe('chat', () => {
         assert.deepEqual(await ann.next('user:offline'), { userId: 'bob' });
       });
 
+      it('a user with several connections comes with the first and goes with the last', async () => {
+        const ann = await open('ann', 0);
+        const [first, second] = [await open('bob', 1), await open('bob', 0)];
+        first.socket.disconnect();
+        // What is told of somebody else comes later.
+        const cid = await open('cid', 1);
+        await ann.next('user:online', ({ userId }) => userId === 'cid');
+        const told = ann.events.filter(([, data]) => data.userId === 'bob').map(([name]) => name);
+        assert.deepEqual(told, ['user:online']);
+        second.socket.disconnect();
+        assert.deepEqual(await ann.next('user:offline'), { userId: 'bob' });
+        assert.ok(cid.socket.connected);
+      });
+
       it('a message reaches the conversation, and its sender knows that it is safe', async () => {
         const [ann, bob] = await both();
         ann.emit('message:send', { conversationId, text: 'hi <b>', messageId: 'm1' });
@@ -159,14 +173,22 @@ describe('chat', () => {
 
   it('typing ends also when the node of the typist was killed', async () => {
     const node = await world.startNode();
-    const ann = await SocketClient.connected(world.nodes[0].url, { auth: { token: tokenOf('ann') } });
-    const options = { transports: ['websocket'], reconnection: false, auth: { token: tokenOf('bob') } };
-    const bob = await SocketClient.connected(node.url, options);
-    for (const client of [ann, bob]) await client.ask('conversation:join', { conversationId });
-    bob.emit('typing:start', { conversationId });
-    assert.equal((await ann.next('typing:indicator')).isTyping, true);
+    const join = async (url, user, transports) => {
+      const options = { transports, reconnection: false, auth: { token: tokenOf(user) } };
+      const client = await (await SocketClient.connected(url, options)).upgraded();
+      await client.ask('conversation:join', { conversationId });
+      return client;
+    };
+    const watchers = await Promise.all(WAYS.map(([, transports], n) => join(world.nodes[0].url, `ann-${n}`, transports)));
+    const typists = await Promise.all(WAYS.map(([, transports], n) => join(node.url, `bob-${n}`, transports)));
+    typists.forEach((typist) => typist.emit('typing:start', { conversationId }));
+    const typing = (watcher, n) => watcher.next('typing:indicator', ({ userId }) => userId === `bob-${n}`);
+    for (const watcher of watchers) for (const n of typists.keys()) assert.equal((await typing(watcher, n)).isTyping, true);
     await node.process.kill();
-    await eventually('bob is gone', () => names(ann).includes('user:left'), 40_000);
-    assert.equal((await ann.next('typing:indicator')).isTyping, false);
+    for (const watcher of watchers) {
+      const left = () => names(watcher).filter((name) => name === 'user:left').length;
+      await eventually('the typists are gone', () => left() === typists.length, 40_000);
+      for (const n of typists.keys()) assert.equal((await typing(watcher, n)).isTyping, false);
+    }
   });
 });

@@ -144,9 +144,10 @@ describe('coming back', () => {
     const node = await world.startNode();
     cable.lead(node.address);
     const clients = await Promise.all(
-      Array.from({ length: 20 }, () =>
-        SocketClient.connected(cable.url, { transports: ['websocket'], auth: { token: sign(claims()) } }),
-      ),
+      Array.from({ length: 20 }, async (_, n) => {
+        const [, transports] = WAYS[n % WAYS.length];
+        return (await SocketClient.connected(cable.url, { transports, auth: { token: sign(claims()) } })).upgraded();
+      }),
     );
     await accept(1);
     for (const client of clients) await sees(client, [1]);

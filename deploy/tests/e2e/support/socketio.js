@@ -73,6 +73,23 @@ export class SocketClient {
     return within(`an acknowledgement of ${event}`, this.socket.emitWithAck(event, data));
   }
 
+  // Takes nothing more that the server sends, until the function that it answers is called.
+  pause() {
+    const { transport } = this.socket.io.engine;
+    if (transport.name === 'websocket') {
+      const wire = transport.ws._socket;
+      wire.pause();
+      return () => wire.resume();
+    }
+    // The request that waits is still answered; the next one is held back.
+    let isHeld = false;
+    transport.doPoll = () => (isHeld = true);
+    return () => {
+      delete transport.doPoll;
+      if (isHeld) transport.doPoll();
+    };
+  }
+
   emit(...event) {
     this.socket.emit(...event);
   }
