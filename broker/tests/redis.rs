@@ -242,17 +242,22 @@ async fn a_redis_that_froze_for_longer_than_a_lease_makes_nobody_leave() {
     sink.until("the subscription is in force", |told| told == ["subscribed"]).await;
     a.hold(&room("r"), &member("ann"), None).await.unwrap();
     sink.until("who came is told", |told| told == ["subscribed", "+ann 1"]).await;
+    let lives = async |pattern| redis.command(&["KEYS", pattern]).await.unwrap().list().to_vec();
+    let before = lives("sb:index:*").await;
     redis.pause().unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     redis.resume().unwrap();
     // Both lost their leases and live anew; what they noted before is cleared up.
     until("only the new lives are left", || async {
         let nodes = redis.command(&["ZCARD", "sb:nodes"]).await.unwrap();
-        let lives = redis.command(&["KEYS", "sb:index:*"]).await.unwrap();
-        nodes == testkit::Reply::Int(2) && lives.list().len() == 1
+        let now = lives("sb:index:*").await;
+        nodes == testkit::Reply::Int(2) && now.len() == 1 && now != before
     })
     .await;
-    assert_eq!(b.present(&room("r"), 10).await.unwrap().users, [member("ann")]);
+    until("who is there is noted anew", || async {
+        b.present(&room("r"), 10).await.unwrap().users == [member("ann")]
+    })
+    .await;
     a.release(&room("r"), &member("ann").user).await.unwrap();
     sink.until("who left is told", |told| told.last().is_some_and(|word| word == "-ann 0")).await;
     let told = sink.told.lock().iter().filter(|word| word.contains("ann")).cloned().collect::<Vec<_>>();
