@@ -113,14 +113,20 @@ describe('the calls of the care platform', () => {
 
   it('who was on a node that was killed is not connected any more', async () => {
     const node = await world.startNode();
-    const options = { transports: ['websocket'], reconnection: false };
-    const extraHeaders = { Authorization: `Bearer ${sign({ sub: 'ann' })}` };
-    await SocketClient.connected(node.url, { ...options, extraHeaders });
-    await eventually('ann is there', async () => (await connected()).includes('ann'));
+    const users = WAYS.map((_, n) => `ann-${n}`);
+    for (const [n, [, transports]] of WAYS.entries()) {
+      const extraHeaders = { Authorization: `Bearer ${sign({ sub: users[n] })}` };
+      const options = { transports, extraHeaders, reconnection: false };
+      await (await SocketClient.connected(node.url, options)).upgraded();
+    }
+    const present = async () => (await connected()).filter((user) => users.includes(user));
+    await eventually('all are there', async () => (await present()).length === users.length);
     await node.process.kill();
-    await eventually('ann is gone', async () => !(await connected()).includes('ann'), 30_000);
-    const { body } = await ask(world, 'GET', '/websocket/users/ann/status', admin);
-    assert.equal(body.connected, false);
+    await eventually('all are gone', async () => (await present()).length === 0, 30_000);
+    for (const user of users) {
+      const { body } = await ask(world, 'GET', `/websocket/users/${user}/status`, admin);
+      assert.equal(body.connected, false);
+    }
   });
 });
 

@@ -9,6 +9,7 @@ import { sign } from './support/token.js';
 import { World } from './support/world.js';
 
 const EXAMPLE = path.resolve(import.meta.dirname, '../../examples/care.toml');
+const FORGER = 'a secret of somebody else, long enough for all';
 
 describe('care', () => {
   let world;
@@ -78,6 +79,7 @@ describe('care', () => {
         for (const [extraHeaders, reason] of [
           [{}, /no token/],
           [{ Authorization: 'Bearer rubbish' }, /JWT/],
+          [{ Authorization: `Bearer ${sign({ sub: 'ann' }, FORGER)}` }, /signature/],
           [authorized('ann', { exp: 1_000_000_000 }), /expired/],
         ]) {
           const client = new SocketClient(world.nodes[0].url, { transports, extraHeaders });

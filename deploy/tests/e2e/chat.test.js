@@ -82,6 +82,9 @@ describe('chat', () => {
         assert.equal(count, 2);
         bob.emit('conversation:leave', { conversationId });
         assert.deepEqual(await ann.next('user:left'), { userId: 'bob', conversationId });
+        ann.emit('message:send', { conversationId, text: 'alone', messageId: 'm1' });
+        await ann.next('message:new');
+        await nothing(bob, 'message:new');
         bob.socket.disconnect();
         assert.deepEqual(await ann.next('user:offline'), { userId: 'bob' });
       });

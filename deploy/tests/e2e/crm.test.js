@@ -11,6 +11,7 @@ import { World } from './support/world.js';
 
 const EXAMPLE = path.resolve(import.meta.dirname, '../../examples/crm.toml');
 const TWILIO = 'a-token-of-the-tests';
+const FORGER = 'a secret of somebody else, long enough for all';
 const PUBLIC = 'https://hooks.example.com';
 const ORGANISATIONS = { '+15550001': randomUUID(), '+15550002': randomUUID() };
 
@@ -58,6 +59,11 @@ describe('crm', () => {
       it('calls and messages are told to the organisation, and to no other', async () => {
         const agent = claims(ours);
         const [ann, bob, eve] = [await open(agent, 0), await open(claims(ours), 1), await open(claims(theirs), 1)];
+        // No client can ask for anything, least of all for another organisation's room.
+        for (const event of ['join', 'conversation:join', 'message']) {
+          eve.emit(event, { room: `org:${ORGANISATIONS[ours]}` });
+          assert.equal((await eve.next('error')).code, 'unknown', event);
+        }
         const [from, to] = ['+15551234', ours];
         await twilio('/webhook/voice', { CallSid: randomUUID(), From: from, To: to, CallStatus: 'ringing' });
         await twilio('/webhook/sms', { MessageSid: randomUUID(), From: from, To: to, Body: 'hi <script>x</script>' });
@@ -92,8 +98,13 @@ describe('crm', () => {
           const client = new SocketClient(world.nodes[0].url, { transports, auth: { token: sign(user) } });
           assert.match(await client.refused(), reason);
         }
-        const client = new SocketClient(world.nodes[0].url, { transports });
-        assert.match(await client.refused(), /no token/);
+        for (const [auth, reason] of [
+          [undefined, /no token/],
+          [{ token: sign(claims(ours), FORGER) }, /signature/],
+        ]) {
+          const client = new SocketClient(world.nodes[0].url, { transports, auth });
+          assert.match(await client.refused(), reason);
+        }
       });
     });
   }

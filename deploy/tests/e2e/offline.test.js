@@ -218,45 +218,44 @@ describe('an offline queue for unmodified clients of Socket.IO', () => {
         await hears(await open(1, { device: 'desk' }), [1, 2]);
         await hears(await open(1, { device: 'phone' }), [2]);
       });
+
+      it('loses nothing when the node is killed', async () => {
+        const doomed = await world.startNode();
+        const headers = { Authorization: `Bearer ${sign({ sub: ann })}` };
+        const options = { transports, extraHeaders: headers, reconnection: false };
+        const client = await (await SocketClient.connected(doomed.url, options)).upgraded();
+        for (let number = 1; number <= 60; number += 1) {
+          await say(number);
+          if (number === 20) await settled(world, ann, 'any');
+          if (number === 40) {
+            await eventually('some came', () => heard(client).length >= 30);
+            await doomed.process.kill();
+          }
+        }
+        const before = heard(client);
+        assert.deepEqual(before, before.map((_, at) => at + 1));
+        const back = await SocketClient.connected(world.nodes[1].url, options);
+        await eventually('the last', () => heard(back).at(-1) === 60);
+        const [first] = heard(back);
+        assert.ok(first > 20 && first <= before.length + 1, `${before.length} had come, then from ${first}`);
+        assert.deepEqual(heard(back), Array.from({ length: 61 - first }, (_, at) => first + at));
+      });
+
+      it('tells who was away for too long, in words that the client knows', async () => {
+        const client = await open(0);
+        await say(0);
+        await hears(client, [0]);
+        await settled(world, ann, 'any');
+        client.socket.disconnect();
+        for (let sent = 0; sent < 300; sent += 50) await Promise.all(Array.from({ length: 50 }, () => say('more')));
+        const back = await open(1);
+        const { type, data, timestamp } = await back.next('message');
+        assert.deepEqual([type, data.level], ['system', 'warning']);
+        assert.equal(typeof timestamp, 'number');
+        await settled(world, ann, 'any');
+        assert.ok(heard(back).length >= 100 && heard(back).length < 300);
+        assert.equal(back.connects, 1);
+      });
     });
   }
-
-  it('loses nothing when the node is killed', async () => {
-    const doomed = await world.startNode();
-    const headers = { Authorization: `Bearer ${sign({ sub: ann })}` };
-    const options = { transports: ['websocket'], extraHeaders: headers, reconnection: false };
-    const client = await SocketClient.connected(doomed.url, options);
-    for (let number = 1; number <= 60; number += 1) {
-      await say(number);
-      if (number === 20) await settled(world, ann, 'any');
-      if (number === 40) {
-        await eventually('some came', () => heard(client).length >= 30);
-        await doomed.process.kill();
-      }
-    }
-    const before = heard(client);
-    assert.deepEqual(before, before.map((_, at) => at + 1));
-    const back = await SocketClient.connected(world.nodes[1].url, { ...options, transports: ['polling'] });
-    await eventually('the last', () => heard(back).at(-1) === 60);
-    const [first] = heard(back);
-    assert.ok(first > 20 && first <= before.length + 1, `${before.length} had come, then from ${first}`);
-    assert.deepEqual(heard(back), Array.from({ length: 61 - first }, (_, at) => first + at));
-  });
-
-  it('tells who was away for too long, in words that the client knows', async () => {
-    const options = { transports: ['websocket'], extraHeaders: { Authorization: `Bearer ${sign({ sub: ann })}` } };
-    const client = await SocketClient.connected(world.nodes[0].url, options);
-    await say(0);
-    await hears(client, [0]);
-    await settled(world, ann, 'any');
-    client.socket.disconnect();
-    for (let sent = 0; sent < 300; sent += 50) await Promise.all(Array.from({ length: 50 }, () => say('more')));
-    const back = await SocketClient.connected(world.nodes[1].url, options);
-    const { type, data, timestamp } = await back.next('message');
-    assert.deepEqual([type, data.level], ['system', 'warning']);
-    assert.equal(typeof timestamp, 'number');
-    await settled(world, ann, 'any');
-    assert.ok(heard(back).length >= 100 && heard(back).length < 300);
-    assert.equal(back.connects, 1);
-  });
 });
