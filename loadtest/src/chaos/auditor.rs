@@ -21,6 +21,8 @@ const PAGE: u32 = 10;
 struct Page {
     #[serde(rename = "type")]
     kind: String,
+    /// What an error is called.
+    code: Option<String>,
     #[serde(default)]
     messages: Vec<Item>,
     position: Option<Position>,
@@ -74,19 +76,24 @@ async fn read(connection: &mut Connection, room: &str) -> Result<Vec<Entry>> {
         let from = since.map_or_else(String::new, |since| format!(r#","since":"{since}""#));
         let request = format!(r#"{{"type":"history","room":"{room}","limit":{PAGE}{from}}}"#);
         connection.send(&prebuilt(&request)).await?;
-        let mut page = None;
-        while page.is_none() {
+        let (mut page, mut is_hasty) = (None, false);
+        while page.is_none() && !is_hasty {
             let more = connection
                 .receive(&buffer, |text| {
                     let said: Page = serde_json::from_slice(text)?;
-                    ensure!(said.kind != "error", "refused: {}", String::from_utf8_lossy(text));
+                    is_hasty = said.code.as_deref() == Some("rate_limited");
+                    ensure!(said.kind != "error" || is_hasty, "refused: {}", String::from_utf8_lossy(text));
                     page = (said.kind == "history").then_some(said);
                     Ok(())
                 })
                 .await?;
             ensure!(more, "the gateway hung up");
         }
-        let Some(page) = page else { continue };
+        let Some(page) = page else {
+            // A long stream has more pages than a session may ask for at once.
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
         let items = page.messages.into_iter();
         entries.extend(items.map(|Item { position, id }| Entry { position, id }));
         if !page.more {
