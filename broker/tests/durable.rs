@@ -338,6 +338,7 @@ fn message(text: &str, durability: Durability) -> Publish {
     let publication = Publication {
         event: EventName::new("said").unwrap(),
         data: RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap(),
+        binary: proto::BinaryPlaces::default(),
         id: None,
         from: None,
         timestamp: Timestamp(1),

@@ -33,6 +33,7 @@ fn message(data: &str) -> Publish {
     let publication = Publication {
         event: EventName::new("said").unwrap(),
         data: serde_json::value::to_raw_value(data).unwrap(),
+        binary: proto::BinaryPlaces::default(),
         id: None,
         from: None,
         timestamp: Timestamp(0),

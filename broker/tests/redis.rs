@@ -453,6 +453,7 @@ fn message(text: &str) -> Publish {
     let publication = Publication {
         event: EventName::new("said").unwrap(),
         data: RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap(),
+        binary: proto::BinaryPlaces::default(),
         id: None,
         from: None,
         timestamp: Timestamp(1),

@@ -105,6 +105,7 @@ impl<V: Variable> Mapping<V> {
             to,
             event: text(&self.event, values)?,
             data: RawValue::from_string(data).map_err(|error| Refusal::malformed("", error.to_string()))?,
+            binary: Vec::new(),
             id: None,
             ephemeral: self.ephemeral,
             durability: None,

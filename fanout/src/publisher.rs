@@ -113,6 +113,7 @@ impl Publisher {
             publication: Publication {
                 event: order.event.clone(),
                 data: order.data.clone(),
+                binary: order.binary.clone(),
                 id: order.id.clone(),
                 from: None,
                 timestamp: now,

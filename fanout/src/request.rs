@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use proto::{Channel, ChannelRules, Durability, EventName, MessageId, Room, Tenant, UserId};
+use proto::{BinaryPlaces, Channel, ChannelRules, Durability, EventName, MessageId, Room, Tenant, UserId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -32,6 +32,11 @@ pub(crate) struct PublishRequest {
     /// Any JSON value; passed on as it was written.
     #[schema(value_type = serde_json::Value)]
     pub(crate) data: Box<RawValue>,
+    /// JSON pointers to texts in `data` that are Base64 of binary data, at most ten: clients of Socket.IO get bytes there,
+    /// everybody else the texts.
+    #[serde(default)]
+    #[schema(max_items = 10, example = json!(["/photo"]))]
+    pub(crate) binary: Vec<String>,
     /// Your own id of this message, 1 to 128 bytes of printable text. Repeating a call with the same id within five
     /// minutes publishes once.
     #[serde(default)]
@@ -128,6 +133,7 @@ pub(crate) struct Order {
     pub(crate) channels: Vec<Channel>,
     pub(crate) event: EventName,
     pub(crate) data: Box<RawValue>,
+    pub(crate) binary: BinaryPlaces,
     pub(crate) id: Option<MessageId>,
     /// Under which a repeated call publishes once; the message's id unless the call said otherwise.
     pub(crate) idempotency: Option<MessageId>,
@@ -146,7 +152,9 @@ impl Order {
         rules: &ChannelRules,
     ) -> Result<Self, Refusal> {
         let channels = channels(&request.to, tenant)?;
-        let size = request.data.get().len();
+        let binary = BinaryPlaces::new(request.binary, &request.data)
+            .map_err(|(index, error)| Refusal::malformed(format!("/binary/{index}"), error.to_string()))?;
+        let size = binary.size(&request.data);
         for channel in &channels {
             let max = rules.of(channel).max_message;
             if size > max {
@@ -165,7 +173,7 @@ impl Order {
         let id = request.id.map(|id| MessageId::new(id).map_err(at("/id"))).transpose()?;
         let idempotency = id.clone();
         let PublishRequest { data, ephemeral, durability, .. } = request;
-        Ok(Self { channels, event, data, id, idempotency, remembered: None, ephemeral, durability })
+        Ok(Self { channels, event, data, binary, id, idempotency, remembered: None, ephemeral, durability })
     }
 
     /// Makes repeating the call safe under a text of any length, which names nothing.

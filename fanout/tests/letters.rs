@@ -16,6 +16,7 @@ async fn give_up(api: &Api, channel: &str, count: u32) {
         let publication = Publication {
             event: EventName::new("chat").unwrap(),
             data: serde_json::from_str(&number.to_string()).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(0),

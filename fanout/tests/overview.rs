@@ -77,6 +77,7 @@ async fn a_channel_is_read_in_both_directions() {
         let publication = Publication {
             event: EventName::new("e").unwrap(),
             data: serde_json::value::to_raw_value(&number).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(7),

@@ -151,7 +151,13 @@ impl Endpoint {
 
     /// Builds what goes over the wire to tell a client something; `None` where its vocabulary has no words for it.
     pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
-        let text = self.framing.encode(outgoing, id, metrics::now())?;
+        let now = metrics::now();
+        if let Framing::SocketIo(events) = &self.framing
+            && let Some((text, attachments)) = events.encode_binary(outgoing, now)
+        {
+            return Some(ws_frame::with_binaries(&self.wrap(outgoing, &text), &attachments));
+        }
+        let text = self.framing.encode(outgoing, id, now)?;
         Some(self.wrap(outgoing, &text))
     }
 
@@ -172,7 +178,9 @@ impl Endpoint {
             Protocol::WebSocket => ws_frame::text(text),
             // Whoever sends an event to a client says at its end where that client stands.
             Protocol::SocketIo => match text.strip_suffix(']') {
-                Some(begin) if self.recovery.is_some() && text.starts_with("42") => {
+                Some(begin)
+                    if self.recovery.is_some() && (text.starts_with("42") || text.starts_with("45")) =>
+                {
                     ws_frame::begin_of_text(begin)
                 }
                 _ => ws_frame::text(text),

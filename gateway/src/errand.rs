@@ -81,7 +81,7 @@ pub(crate) async fn run(
         }
         Operation::Publish { room, channel, publish } => {
             let id = publish.publication.id.clone();
-            match node.broker.publish(&channel, publish).await {
+            match node.broker.publish(&channel, *publish).await {
                 Ok(published) => Outcome::Published { room, id, published },
                 Err(PublishError::Conflict) => Outcome::Failed(Failure::Conflict),
                 Err(PublishError::OutboxFull) => Outcome::Failed(Failure::OutboxFull),

@@ -97,6 +97,7 @@ mod tests {
         let publication = Publication {
             event: EventName::new("e").unwrap(),
             data: serde_json::value::RawValue::from_string("{\n\"a\":\r\n1}".to_owned()).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(1),

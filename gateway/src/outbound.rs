@@ -247,8 +247,11 @@ impl Outbound {
 
 impl Queue {
     fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
+        // Nothing to write would look like a socket that takes nothing.
+        if !frame.is_empty() {
+            self.bytes += frame.len();
+            self.frames.push_back(frame);
+        }
     }
 
     fn take(&mut self) -> VecDeque<Bytes> {

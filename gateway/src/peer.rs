@@ -218,9 +218,10 @@ impl Peer {
         }
         let mut standing = self.standing.lock();
         let Some(standing) = standing.as_deref_mut() else {
-            return self.outbound.push_all([frame, ws_frame::rest_of_text(END)]);
+            let [begin, after] = ws_frame::split_begin(&frame);
+            return self.outbound.push_all([begin, ws_frame::rest_of_text(END), after]);
         };
-        let pushed = match standing.event(frame, to) {
+        let pushed = match standing.event(&frame, to) {
             Event::Whole(frame) => self.outbound.push(frame),
             Event::Parts(frames) => self.outbound.push_all(frames),
         };
@@ -244,9 +245,10 @@ impl Peer {
         }
         let mut standing = self.standing.lock();
         let Some(standing) = standing.as_deref_mut() else {
-            return self.outbound.push_control_all([frame, ws_frame::rest_of_text(END)]);
+            let [begin, after] = ws_frame::split_begin(&frame);
+            return self.outbound.push_control_all([begin, ws_frame::rest_of_text(END), after]);
         };
-        match standing.event(frame, to) {
+        match standing.event(&frame, to) {
             Event::Whole(frame) => self.outbound.push_control(frame),
             Event::Parts(frames) => self.outbound.push_control_all(frames),
         }

@@ -276,8 +276,8 @@ impl Session {
         let State::Admitted(member) = &mut self.state else { return Ok(()) };
         let operation = match command {
             Command::Join { room, since } => member.join(&self.terms, room, since)?,
-            Command::Publish { room, event, data, message_id, ephemeral } => {
-                let message = Message { event, data, id: message_id, ephemeral };
+            Command::Publish { room, event, data, binary, message_id, ephemeral } => {
+                let message = Message { event, data, binary, id: message_id, ephemeral };
                 member.publish(&self.terms, &self.id, &room, message, now)?
             }
             Command::Presence { room } => {

@@ -3,7 +3,6 @@
 //! A packet becomes a request of the session, and what the session and the hub have to say are packets that wait in the
 //! queue of the layer, from where they are polled or written. Everything runs in the task of the Engine.IO session.
 
-mod binary;
 mod pipe;
 
 use std::borrow::Cow;
@@ -232,10 +231,10 @@ impl Client {
     }
 }
 
-/// Makes a request of an event. Binary data in it becomes text.
+/// Makes a request of an event.
 fn decode(events: &Events, event: &Event) -> Result<proto::Request, proto::Invalid> {
-    match binary::as_text(event.whole(), event.attachments()) {
-        Some(arguments) => events.decode_event(&arguments, event.id()),
-        None => events.decode_event(event.whole(), event.id()),
+    match event.attachments() {
+        [] => events.decode_event(event.whole(), event.id()),
+        attachments => events.decode_binary(event.whole(), attachments, event.id()),
     }
 }

@@ -166,14 +166,15 @@ impl Standing {
     }
 
     /// An event that brings its client to this position, or nowhere. Many clients have the same one.
-    pub(crate) fn event(&self, begin: Bytes, to: Option<&Milestone<'_>>) -> Event {
+    pub(crate) fn event(&self, begin: &Bytes, to: Option<&Milestone<'_>>) -> Event {
         let moving = to.and_then(|to| Some((self.number(to.channel)?, to)));
         if let Some((number, to)) = moving
             && self.moved.iter().all(|(moved, _)| *moved == number)
         {
-            return Event::Whole(to.whole(&begin, number, || self.tail(moving)));
+            return Event::Whole(to.whole(begin, number, || self.tail(moving)));
         }
-        Event::Parts([begin, ws_frame::rest_of_text(&self.tail(moving))])
+        let [begin, after] = ws_frame::split_begin(begin);
+        Event::Parts([begin, ws_frame::rest_of_text(&self.tail(moving)), after])
     }
 
     /// The end of an event that brings its client to this position, or nowhere.
@@ -206,8 +207,9 @@ impl Standing {
 pub(crate) enum Event {
     /// One, which others are sent as well.
     Whole(Bytes),
-    /// Its beginning, which others are sent as well, and an end of its own. The two stay together.
-    Parts([Bytes; 2]),
+    /// Its beginning, which others are sent as well, an end of its own, and the binary messages that belong to it, if there
+    /// are any. They stay together.
+    Parts([Bytes; 3]),
 }
 
 fn add_place(text: &mut String, begin: usize, number: u32, position: &str) {
@@ -243,11 +245,15 @@ mod tests {
     /// The text that a client keeps of the end of an event.
     fn told(standing: &Standing, to: Option<(&Channel, Position)>) -> String {
         let to = to.map(|(channel, position)| Milestone::new(channel, position));
-        let frames = match standing.event(ws_frame::begin_of_text("["), to.as_ref()) {
+        let frames = match standing.event(&ws_frame::begin_of_text("["), to.as_ref()) {
             Event::Whole(frame) => vec![frame],
             Event::Parts(frames) => frames.to_vec(),
         };
-        let text: String = frames.iter().map(|frame| std::str::from_utf8(&frame[2..]).unwrap()).collect();
+        let text: String = frames
+            .iter()
+            .filter(|frame| !frame.is_empty())
+            .map(|frame| std::str::from_utf8(&frame[2..]).unwrap())
+            .collect();
         serde_json::from_str::<Vec<String>>(&text.replacen(',', "", 1)).unwrap().remove(0)
     }
 
@@ -318,9 +324,9 @@ mod tests {
         let (mut one, other) = (standing(), standing());
         let (begin, room_b) = (ws_frame::begin_of_text("x"), room("b"));
         let milestone = Milestone::new(&room_b, at(8));
-        let event = |standing: &Standing| match standing.event(begin.clone(), Some(&milestone)) {
+        let event = |standing: &Standing| match standing.event(&begin, Some(&milestone)) {
             Event::Whole(frame) => Ok(frame),
-            Event::Parts([_, rest]) => Err(rest),
+            Event::Parts([_, rest, _]) => Err(rest),
         };
         let whole = event(&one).unwrap();
         assert_eq!(whole, ws_frame::text("x,\"1@v1.9.8.3\"]"));
@@ -329,6 +335,18 @@ mod tests {
         assert_eq!(event(&one).unwrap().as_ptr(), whole.as_ptr());
         move_to(&mut one, &room("a"), at(6));
         assert_eq!(event(&one).unwrap_err(), ws_frame::rest_of_text(",\"0@v1.9.6.3,1@v1.9.8.3\"]"));
+    }
+
+    #[test]
+    fn what_belongs_to_an_event_comes_right_after_its_place() {
+        let (one, room_b) = (standing(), room("b"));
+        let (begin, binary) = (ws_frame::begin_of_text("x"), ws_frame::binary(&[1, 2]));
+        let frames = ws_frame::with_binaries(&begin, &[Bytes::from_static(&[1, 2])]);
+        let milestone = Milestone::new(&room_b, at(8));
+        let Event::Whole(whole) = one.event(&frames, Some(&milestone)) else { panic!("parts") };
+        assert_eq!(whole, [ws_frame::text("x,\"1@v1.9.8.3\"]"), binary.clone()].concat());
+        let Event::Parts(parts) = one.event(&frames, None) else { panic!("whole") };
+        assert_eq!(parts, [begin, ws_frame::rest_of_text(",\"-\"]"), binary]);
     }
 
     #[test]

@@ -41,23 +41,55 @@ pub(crate) fn rest_of_text(text: &str) -> Bytes {
     build(FIN | CONTINUATION, text.len(), |frame| frame.put_slice(text.as_bytes()))
 }
 
-/// A text message of its beginning, a frame, and its rest.
+/// A text message of its beginning, a frame, and its rest; then what followed the beginning.
 pub(crate) fn whole_text(begin: &Bytes, rest: &str) -> Bytes {
-    let head = match begin.get(1) {
+    let [begin, after] = split_begin(begin);
+    let begin = begin.get(head(&begin)..).unwrap_or_default();
+    let text = build(FIN | TEXT, begin.len() + rest.len(), |frame| {
+        frame.put_slice(begin);
+        frame.put_slice(rest.as_bytes());
+    });
+    if after.is_empty() { text } else { [text, after].concat().into() }
+}
+
+/// A text message or its beginning, with the binary messages that belong to it.
+pub(crate) fn with_binaries(text: &Bytes, binaries: &[Bytes]) -> Bytes {
+    let mut all = BytesMut::from(&**text);
+    for bytes in binaries {
+        all.extend_from_slice(&binary(bytes));
+    }
+    all.freeze()
+}
+
+/// The beginning of a text message, and what follows when its rest is told: the binary messages that belong to it, if there
+/// are any.
+pub(crate) fn split_begin(frames: &Bytes) -> [Bytes; 2] {
+    let at = |index: usize| u64::from(frames.get(index).copied().unwrap_or_default());
+    let length = match head(frames) {
+        2 => at(1),
+        head => (2..head).fold(0, |length, index| length << 8 | at(index)),
+    };
+    let end = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(head(frames)).min(frames.len());
+    [frames.slice(..end), frames.slice(end..)]
+}
+
+/// How many bytes stand before the payload of a frame.
+fn head(frame: &Bytes) -> usize {
+    match frame.get(1) {
         Some(126) => 4,
         Some(127) => 10,
         _ => 2,
-    };
-    let begin = begin.get(head..).unwrap_or_default();
-    build(FIN | TEXT, begin.len() + rest.len(), |frame| {
-        frame.put_slice(begin);
-        frame.put_slice(rest.as_bytes());
-    })
+    }
 }
 
 /// Whether a frame is the beginning of a text message. No line of an event stream looks like that.
 pub(crate) fn is_begin_of_text(frame: &Bytes) -> bool {
     frame.first() == Some(&TEXT)
+}
+
+/// Whether a frame is a binary message.
+pub(crate) fn is_binary(frame: &Bytes) -> bool {
+    frame.first() == Some(&(FIN | BINARY))
 }
 
 /// A binary message.
@@ -120,6 +152,24 @@ mod tests {
             let whole = whole_text(&begin_of_text(&"x".repeat(length)), "y");
             assert_eq!(whole, text(&format!("{}y", "x".repeat(length))));
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_text_follows_it_whole_or_in_fragments() {
+        for length in [0, 125, 126, 65536] {
+            let (text, binaries) = ("x".repeat(length), [Bytes::from_static(&[1, 2]), Bytes::new()]);
+            let after = [binary(&[1, 2]), binary(&[])].concat();
+            let frames = with_binaries(&begin_of_text(&text), &binaries);
+            assert!(is_begin_of_text(&frames) && !is_binary(&frames));
+            assert_eq!(split_begin(&frames), [begin_of_text(&text), after.clone().into()]);
+            assert_eq!(split_begin(&begin_of_text(&text)), [begin_of_text(&text), Bytes::new()]);
+            let whole = [&super::text(&format!("{text}y"))[..], &after].concat();
+            assert_eq!(whole_text(&frames, "y"), whole);
+        }
+        assert_eq!(
+            split_begin(&Bytes::from_static(&[TEXT, 127, 255])),
+            [Bytes::from_static(&[TEXT, 127, 255]), Bytes::new()]
+        );
     }
 
     #[test]

@@ -156,6 +156,7 @@ async fn who_was_away_for_too_long_is_told_of_the_gap_until_it_is_known_to_have_
         let publication = Publication {
             event: EventName::new("note").unwrap(),
             data: serde_json::value::to_raw_value(&data).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(0),

@@ -57,8 +57,9 @@ pub(crate) fn vocabulary(input: &[u8]) {
         if let Some(id) = id {
             assert!(text.contains(id.as_json()), "an id is kept as written");
         }
-        let Command::Publish { event, data, message_id, .. } = command else { continue };
-        let publication = Publication { event, data, id: message_id, from: None, timestamp: Timestamp(1) };
+        let Command::Publish { event, data, binary, message_id, .. } = command else { continue };
+        let timestamp = Timestamp(1);
+        let publication = Publication { event, data, binary, id: message_id, from: None, timestamp };
         let message =
             Outgoing::Message { channel: "room:r", position: None, latest: false, publication: &publication };
         let Some(frame) = framing.encode(&message, None, Timestamp(1)) else { panic!("said nothing") };

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod binary;
 mod channel;
 mod close;
 mod cursor;
@@ -22,6 +23,7 @@ pub mod framing;
 pub mod template;
 pub mod vocabulary;
 
+pub use binary::{BinaryPlaces, PlaceError};
 pub use channel::{Channel, ChannelError, Kind};
 pub use close::{Close, Retry};
 pub use cursor::Cursor;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::binary::BinaryPlaces;
 use crate::cursor::Cursor;
 use crate::error::ErrorCode;
 use crate::name::{DeviceId, EventName, MessageId, Room, SessionId, UserId};
@@ -90,6 +91,8 @@ pub enum Command {
         event: EventName,
         /// Any JSON value.
         data: Box<RawValue>,
+        /// Where in the data texts stand for binary values.
+        binary: BinaryPlaces,
         /// The client's id: a second publish with it is confirmed and not delivered again.
         message_id: Option<MessageId>,
         /// Live only: no position, no history.

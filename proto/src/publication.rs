@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::binary::BinaryPlaces;
 use crate::name::{EventName, MessageId, SessionId, UserId};
 use crate::profile::Profile;
 
@@ -38,6 +39,9 @@ pub struct Publication {
     /// Any JSON value.
     #[serde(rename = "d")]
     pub data: Box<RawValue>,
+    /// Where in the data texts stand for binary values.
+    #[serde(rename = "b", default, skip_serializing_if = "BinaryPlaces::is_empty")]
+    pub binary: BinaryPlaces,
     /// The publisher's id of this message.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
@@ -69,8 +73,8 @@ impl Publication {
 impl PartialEq for Publication {
     /// Equal when every field is, the data as text.
     fn eq(&self, other: &Self) -> bool {
-        (&self.event, self.data.get(), &self.id, &self.from, self.timestamp)
-            == (&other.event, other.data.get(), &other.id, &other.from, other.timestamp)
+        (&self.event, self.data.get(), &self.binary, &self.id, &self.from, self.timestamp)
+            == (&other.event, other.data.get(), &other.binary, &other.id, &other.from, other.timestamp)
     }
 }
 
@@ -84,6 +88,7 @@ mod tests {
         let publication = Publication {
             event: EventName::new("chat").unwrap(),
             data: RawValue::from_string(r#"{"n":1.50,"b":[ ]}"#.into()).unwrap(),
+            binary: BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(7),

@@ -118,7 +118,7 @@ fn as_frame(request: &Request) -> Value {
         Command::Refresh { token } => json!({ "token": token }),
         Command::Join { room, since } => json!({ "room": room, "since": since }),
         Command::Leave { room } | Command::Presence { room } => json!({ "room": room }),
-        Command::Publish { room, event, data, message_id, ephemeral } => json!({
+        Command::Publish { room, event, data, message_id, ephemeral, .. } => json!({
             "room": room, "event": event, "messageId": message_id, "ephemeral": ephemeral.then_some(true),
             "data": serde_json::from_str::<Value>(data.get()).unwrap(),
         }),
@@ -144,6 +144,7 @@ fn publication(value: &Value) -> Publication {
     Publication {
         event: field(value, "event").unwrap(),
         data: raw(&value["data"]),
+        binary: switchboard_proto::BinaryPlaces::default(),
         id: field(value, "messageId"),
         from: value.get("from").map(user).map(|PresenceEntry { user, name, profile }| Sender {
             user,

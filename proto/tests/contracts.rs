@@ -60,6 +60,7 @@ fn publication(event: &str, data: &str, id: Option<&str>, from: Option<&Presence
     Publication {
         event: EventName::new(event).unwrap(),
         data: RawValue::from_string(data.to_owned()).unwrap(),
+        binary: switchboard_proto::BinaryPlaces::default(),
         id: id.map(|id| MessageId::new(id).unwrap()),
         from: from.map(|user| Sender {
             user: user.user.clone(),
@@ -176,7 +177,8 @@ mod tango {
             "type": "chat_message", "roomSlug": "general-chat", "message": "Hello <b>everyone</b>!",
             "messageId": "msg_1729238400_123",
         });
-        let Command::Publish { room, event, data, message_id, ephemeral: false } = command(&tango(), &sent)
+        let Command::Publish { room, event, data, message_id, ephemeral: false, .. } =
+            command(&tango(), &sent)
         else {
             panic!()
         };

@@ -160,6 +160,7 @@ pub(crate) fn message(text: &str) -> Publish {
     let publication = Publication {
         event: EventName::new("said").unwrap(),
         data: RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap(),
+        binary: proto::BinaryPlaces::default(),
         id: None,
         from: None,
         timestamp: Timestamp(1_700_000_000_000),

@@ -151,7 +151,7 @@ fn channel_of(tenant: &Tenant, name: &str) -> Result<Channel, Refusal> {
 
 fn item(channel: &Channel, entry: &Entry) -> Option<Item> {
     match Publication::decode(&entry.payload) {
-        Ok(Publication { event, data, id, from, timestamp }) => {
+        Ok(Publication { event, data, id, from, timestamp, .. }) => {
             let from = from.map(ItemSender::from);
             Some(Item { position: entry.step.position, event, data, id, from, timestamp })
         }

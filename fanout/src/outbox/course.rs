@@ -186,6 +186,7 @@ mod tests {
             let publication = Publication {
                 event: EventName::new("said").unwrap(),
                 data: serde_json::from_str(&number.to_string()).unwrap(),
+                binary: proto::BinaryPlaces::default(),
                 id: None,
                 from: None,
                 timestamp: Timestamp(0),

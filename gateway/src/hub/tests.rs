@@ -18,6 +18,7 @@ fn frame(position: Position, previous: u64) -> Frame {
     let publication = Publication {
         event: EventName::new("e").unwrap(),
         data: serde_json::value::to_raw_value(&position).unwrap(),
+        binary: proto::BinaryPlaces::default(),
         id: None,
         from: None,
         timestamp: Timestamp(0),

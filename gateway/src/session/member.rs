@@ -3,8 +3,8 @@
 use broker::{IdempotencyKey, Publish, Retention};
 use chassis::auth::Identity;
 use proto::{
-    Access, Channel, ChannelOptions, ErrorCode, EventName, MessageId, Position, PresenceEntry, Profile,
-    Publication, Room, Sender, SessionId, SessionInfo, Timestamp,
+    Access, BinaryPlaces, Channel, ChannelOptions, ErrorCode, EventName, MessageId, Position, PresenceEntry,
+    Profile, Publication, Room, Sender, SessionId, SessionInfo, Timestamp,
 };
 use serde_json::value::RawValue;
 
@@ -25,6 +25,7 @@ pub(super) struct Member {
 pub(super) struct Message {
     pub(super) event: EventName,
     pub(super) data: Box<RawValue>,
+    pub(super) binary: BinaryPlaces,
     pub(super) id: Option<MessageId>,
     pub(super) ephemeral: bool,
 }
@@ -125,7 +126,7 @@ impl Member {
                 _ => (ErrorCode::Forbidden, "the token does not allow to publish in this room"),
             });
         }
-        if message.data.get().len() > options.max_message {
+        if message.binary.size(&message.data) > options.max_message {
             return Err((ErrorCode::TooLarge, "data is larger than this room takes"));
         }
         let user = &self.identity.user;
@@ -139,6 +140,7 @@ impl Member {
         let publication = Publication {
             event: message.event,
             data: message.data,
+            binary: message.binary,
             id: message.id,
             from: Some(from),
             timestamp: now,
@@ -147,12 +149,12 @@ impl Member {
         Ok(Operation::Publish {
             room: room.clone(),
             channel,
-            publish: Publish {
+            publish: Box::new(Publish {
                 publication,
                 retention,
                 idempotency,
                 outbox: options.outbox.then_some(options.outbox_size),
-            },
+            }),
         })
     }
 

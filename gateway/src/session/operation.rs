@@ -56,7 +56,7 @@ pub(crate) enum Operation {
     Publish {
         room: Room,
         channel: Channel,
-        publish: Publish,
+        publish: Box<Publish>,
     },
     /// Find out who is there.
     Presence {

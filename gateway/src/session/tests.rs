@@ -179,6 +179,7 @@ fn what_a_room_keeps_is_what_is_published_with() {
             room: Room::new("a").unwrap(),
             event: EventName::new("e").unwrap(),
             data: RawValue::from_string("1".to_owned()).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             message_id: Some(MessageId::new("m").unwrap()),
             ephemeral,
         };

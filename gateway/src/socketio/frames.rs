@@ -1,7 +1,7 @@
 //! What waits for a client: server frames of WebSocket, built once and shared by all who receive them. For a client that
 //! polls they are taken apart again.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use proto::framing::engineio::{Packet, Payload};
 
 use crate::ws_frame;
@@ -26,11 +26,7 @@ impl Frames {
         if attachments.is_empty() {
             return Self::text(message);
         }
-        let mut all = BytesMut::from(Self::text(message).0);
-        for attachment in attachments {
-            all.extend_from_slice(&ws_frame::binary(attachment));
-        }
-        Self(all.freeze())
+        Self(ws_frame::with_binaries(&Self::text(message).0, attachments))
     }
 
     /// A packet of the session itself.

@@ -302,13 +302,22 @@ impl Link {
 /// answer of its own, since clients act on it before they act on the messages that came with it.
 fn take_payload(outbound: &Outbound, limit: usize) -> String {
     let mut bytes = 0;
-    let mut is_begun = false;
+    let mut before = Part::Whole;
     let end = Frames::packet(&Packet::Close).into_bytes();
     let taken = outbound.take_while(|frame| {
-        // What begins a message is followed by its rest.
+        // What begins a message is followed by its rest, and that by what belongs to it.
+        let belongs = match before {
+            Part::Whole => false,
+            Part::Begin => true,
+            Part::Rest => ws_frame::is_binary(frame),
+        };
         let fits = bytes + frame.len() <= limit && *frame != end;
-        let is_wanted = bytes == 0 || is_begun || fits;
-        is_begun = ws_frame::is_begin_of_text(frame);
+        let is_wanted = bytes == 0 || belongs || fits;
+        before = match before {
+            Part::Begin => Part::Rest,
+            _ if ws_frame::is_begin_of_text(frame) => Part::Begin,
+            _ => Part::Whole,
+        };
         bytes += frame.len();
         is_wanted
     });
@@ -325,6 +334,17 @@ fn take_payload(outbound: &Outbound, limit: usize) -> String {
     payload.into_string()
 }
 
+/// What a frame is to the one after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// A message, or several.
+    Whole,
+    /// The beginning of a message.
+    Begin,
+    /// The rest of a message.
+    Rest,
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The id lets anyone take part in the session.
@@ -339,4 +359,39 @@ pub enum Message<'a> {
     Text(&'a str),
     /// Bytes.
     Binary(Bytes),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The packets of one polling answer after the other.
+    fn answers(outbound: &Outbound, limit: usize) -> Vec<Vec<String>> {
+        let mut answers = Vec::new();
+        while outbound.waiting() > 0 {
+            let body = take_payload(outbound, limit);
+            answers.push(body.split('\u{1e}').map(str::to_owned).collect());
+        }
+        answers
+    }
+
+    #[test]
+    fn an_answer_never_parts_an_event_from_what_belongs_to_it() {
+        let outbound = Outbound::to_taker(1_000);
+        let parts =
+            || [ws_frame::begin_of_text("451-[1"), ws_frame::rest_of_text("]"), ws_frame::binary(&[1; 30])];
+        let pair = || [ws_frame::begin_of_text("42[2"), ws_frame::rest_of_text("]"), Bytes::new()];
+        outbound.push_all(parts());
+        outbound.push_all(pair());
+        outbound.push_all(parts());
+        outbound.push_control(Frames::with_attachments("51-[3]", &[Bytes::from_static(&[2])]).into_bytes());
+        let binary = format!("b{}", "AQEB".repeat(10));
+        let parted = answers(&outbound, 10);
+        let expected =
+            [vec!["451-[1]", &binary], vec!["42[2]"], vec!["451-[1]", &binary], vec!["451-[3]", "bAg=="]];
+        assert_eq!(parted, expected);
+        outbound.push_all(parts());
+        outbound.push_all(pair());
+        assert_eq!(answers(&outbound, 1_000), [["451-[1]", &binary, "42[2]"]]);
+    }
 }

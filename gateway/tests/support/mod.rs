@@ -99,6 +99,7 @@ impl Node {
         let publication = Publication {
             event: EventName::new(event).unwrap(),
             data: serde_json::value::to_raw_value(&data).unwrap(),
+            binary: proto::BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(0),

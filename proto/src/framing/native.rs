@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::binary::BinaryPlaces;
 use crate::cursor::Cursor;
 use crate::error::ErrorCode;
 use crate::message::{
@@ -105,6 +106,7 @@ impl Incoming<'_> {
                 room: self.room()?,
                 event: name("event", required(self.event.as_deref(), "event")?, EventName::new)?,
                 data: required(self.data, "data")?.to_owned(),
+                binary: BinaryPlaces::default(),
                 message_id: match self.message_id.as_deref() {
                     Some(id) => Some(name("messageId", id, MessageId::new)?),
                     None => None,
@@ -395,7 +397,7 @@ mod tests {
             r#"{"type":"publish","id":7,"room":"lobby","event":"chat","data":{"n": 1.50},"messageId":"m1"}"#;
         let request = decode(text).unwrap();
         assert_eq!(request.id.unwrap().as_json(), "7");
-        let Command::Publish { room, event, data, message_id, ephemeral } = request.command else {
+        let Command::Publish { room, event, data, message_id, ephemeral, .. } = request.command else {
             panic!("{:?}", request.command)
         };
         assert_eq!((room.as_str(), event.as_str(), data.get()), ("lobby", "chat", r#"{"n": 1.50}"#));
@@ -450,6 +452,7 @@ mod tests {
         let publication = Publication {
             event: EventName::new("chat").unwrap(),
             data: RawValue::from_string("[1.0]".into()).unwrap(),
+            binary: BinaryPlaces::default(),
             id: None,
             from: None,
             timestamp: Timestamp(5),

@@ -3,6 +3,7 @@
 //! Binary arguments are placeholders in the packet's JSON; the bytes follow as binary messages, as many as the packet
 //! says, with no other message between.
 
+mod binary;
 mod events;
 
 use std::borrow::Cow;
@@ -10,8 +11,8 @@ use std::fmt::{self, Write as _};
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 pub use events::Events;
 
@@ -75,8 +76,8 @@ pub enum Malformed {
     /// The number of attachments is missing, or larger than allowed.
     #[error("a bad number of attachments")]
     Attachments,
-    /// A placeholder stands for an attachment that there is not.
-    #[error("a placeholder without its attachment")]
+    /// A placeholder stands for an attachment that there is not, or that another one stands for.
+    #[error("a placeholder without an attachment of its own")]
     Placeholder,
     /// The id is missing or too large.
     #[error("a bad acknowledgement id")]
@@ -224,24 +225,35 @@ fn arguments(text: &str, attachments: usize) -> Result<&RawValue, Malformed> {
     if attachments > 0 {
         // A bad one would be refused by those who receive the event from us, at the cost of their connection.
         let value: Value = serde_json::from_str(arguments.get()).map_err(|_| Malformed::Payload)?;
-        if !placeholders_fit(&value, attachments) {
+        if !placeholders_fit(&value, &mut vec![false; attachments]) {
             return Err(Malformed::Placeholder);
         }
     }
     Ok(arguments)
 }
 
-/// Whether every placeholder names an attachment. The parser has bounded the depth.
-fn placeholders_fit(value: &Value, attachments: usize) -> bool {
+/// Whether every placeholder names an attachment of its own: a few would make much of one attachment otherwise. The parser
+/// has bounded the depth.
+fn placeholders_fit(value: &Value, named: &mut [bool]) -> bool {
     match value {
-        Value::Array(items) => items.iter().all(|item| placeholders_fit(item, attachments)),
-        Value::Object(fields) if fields.get("_placeholder") == Some(&Value::Bool(true)) => {
-            let number = fields.get("num").and_then(Value::as_u64);
-            number.and_then(|number| usize::try_from(number).ok()).is_some_and(|number| number < attachments)
+        Value::Array(items) => items.iter().all(|item| placeholders_fit(item, named)),
+        Value::Object(fields) if is_placeholder(fields) => {
+            let named = attachment(fields).and_then(|number| named.get_mut(number));
+            named.is_some_and(|named| !std::mem::replace(named, true))
         }
-        Value::Object(fields) => fields.values().all(|field| placeholders_fit(field, attachments)),
+        Value::Object(fields) => fields.values().all(|field| placeholders_fit(field, named)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
+}
+
+/// Whether a client takes an object for a placeholder.
+fn is_placeholder(fields: &Map<String, Value>) -> bool {
+    fields.get("_placeholder") == Some(&Value::Bool(true))
+}
+
+/// The number of the attachment that a placeholder names.
+fn attachment(fields: &Map<String, Value>) -> Option<usize> {
+    fields.get("num")?.as_u64()?.try_into().ok()
 }
 
 /// A string, borrowed where it has no escapes.

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{VocabularyError, WILDCARD, rule};
+use crate::binary::BinaryPlaces;
 use crate::error::ErrorCode;
 use crate::message::{Command, Invalid, Request, RequestId};
 use crate::name::{DeviceId, EventName, MessageId, NameError, Room};
@@ -204,6 +205,7 @@ impl Rule {
                 room: self.room(heard)?,
                 event: name("event", &self.required(Field::Event, heard)?, EventName::new)?,
                 data: self.data(heard)?,
+                binary: BinaryPlaces::default(),
                 message_id: match self.text(Field::MessageId, heard) {
                     Some(id) => Some(name("message id", &id, MessageId::new)?),
                     None => None,

@@ -26,6 +26,7 @@ fn publication(event: &str) -> Publication {
     Publication {
         event: EventName::new(event).unwrap(),
         data: RawValue::from_string(r#"{"text":"hi"}"#.into()).unwrap(),
+        binary: crate::BinaryPlaces::default(),
         id: Some(MessageId::new("m-1").unwrap()),
         from: Some(Sender {
             user: UserId::new("42").unwrap(),
@@ -123,7 +124,7 @@ fn every_action_finds_its_places() {
     let past = command("past", r#"{"id":"a","limit":"20"}"#);
     assert!(matches!(past, Command::History { limit: Some(20), since: None, .. }));
     assert!(matches!(command("alive", "[1]"), Command::Ping));
-    let Command::Publish { room, event, data, message_id, ephemeral: false } =
+    let Command::Publish { room, event, data, message_id, ephemeral: false, .. } =
         command("any", r#"{"mid":5, "x":[1.0]}"#)
     else {
         panic!()

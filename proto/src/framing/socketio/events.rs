@@ -4,13 +4,15 @@
 //! The id by which a client asks is the id of its request. The acknowledgement has the body of the answer; that of an
 //! error is an object with the field `error`, which holds the body of the error's rule, or else its code and message.
 
+use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::binary::{self, Marks};
 use super::{Body, MAIN, Packet, event_name};
 use crate::error::ErrorCode;
-use crate::message::{Invalid, Outgoing, Request, RequestId};
-use crate::publication::Timestamp;
+use crate::message::{Command, Invalid, Outgoing, Request, RequestId};
+use crate::publication::{Publication, Timestamp};
 use crate::template::quote;
 use crate::vocabulary::{Heard, Told, Vocabulary};
 
@@ -71,6 +73,46 @@ impl Events {
         }
     }
 
+    /// The same for an event with attachments. What is published of it has their bytes as texts, and knows which those are.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field and never quotes content.
+    pub fn decode_binary(
+        &self,
+        arguments: &RawValue,
+        attachments: &[Bytes],
+        id: Option<u64>,
+    ) -> Result<Request, Invalid> {
+        let mut request = self.decode_event(&binary::as_texts(arguments, attachments), id)?;
+        if let Command::Publish { data, binary, .. } = &mut request.command {
+            // Through the vocabulary once more, to see what becomes of each attachment.
+            let marks = Marks::new();
+            let marked = self.decode_event(&marks.put(arguments), id)?;
+            if let Command::Publish { data: marked, .. } = marked.command {
+                (*data, *binary) = marks.resolve(&marked, attachments);
+            }
+        }
+        Ok(request)
+    }
+
+    /// Encodes a publication that has binary values, with the attachments that they are to a client. `None` where none of
+    /// them is told, or cannot be told so: it is [encoded](Self::encode) like any other then.
+    pub fn encode_binary(&self, outgoing: &Outgoing<'_>, now: Timestamp) -> Option<(String, Vec<Bytes>)> {
+        let Outgoing::Message { channel, position, latest, publication } = *outgoing else { return None };
+        if publication.binary.is_empty() {
+            return None;
+        }
+        let marks = Marks::new();
+        let (data, values) = marks.mark(&publication.data, &publication.binary);
+        let publication = &Publication { data, ..publication.clone() };
+        let marked = Outgoing::Message { channel, position, latest, publication };
+        let Told { event, body } = self.vocabulary.encode(&marked, None, now)?;
+        let (body, attachments) = marks.placeholders_for(&body?, &values)?;
+        let told = Told { event: marks.texts_for(&event, &values), body: Some(body) };
+        let attached = format!("{}-", attachments.len());
+        Some((self.packet('5', &attached, "", &told_arguments(&told)), attachments))
+    }
+
     /// Encodes what a client is told; an acknowledgement if `id` is that of the request that it answers. `None` where the
     /// vocabulary has no words for an event.
     pub fn encode(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>, now: Timestamp) -> Option<String> {
@@ -89,22 +131,25 @@ impl Events {
             }
             (None, _) => return told.map(|told| self.write(&told)),
         };
-        Some(self.packet(kind, id, &arguments))
+        Some(self.packet(kind, "", id, &arguments))
     }
 
     /// What a client is told, as an event.
     pub(in crate::framing) fn write(&self, told: &Told) -> String {
-        let event = quote(&told.event);
-        let arguments = match &told.body {
-            Some(body) => format!("[{event},{body}]"),
-            None => format!("[{event}]"),
-        };
-        self.packet('2', "", &arguments)
+        self.packet('2', "", "", &told_arguments(told))
     }
 
-    fn packet(&self, kind: char, id: &str, arguments: &str) -> String {
+    fn packet(&self, kind: char, attached: &str, id: &str, arguments: &str) -> String {
         let (namespace, comma) = if &*self.namespace == MAIN { ("", "") } else { (&*self.namespace, ",") };
-        format!("{MESSAGE}{kind}{namespace}{comma}{id}{arguments}")
+        format!("{MESSAGE}{kind}{attached}{namespace}{comma}{id}{arguments}")
+    }
+}
+
+fn told_arguments(told: &Told) -> String {
+    let event = quote(&told.event);
+    match &told.body {
+        Some(body) => format!("[{event},{body}]"),
+        None => format!("[{event}]"),
     }
 }
 
@@ -115,7 +160,6 @@ fn not_an_event(id: Option<RequestId>) -> Invalid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Command;
 
     fn events(namespace: &str) -> Events {
         let written = json!({

@@ -71,6 +71,7 @@ fn what_breaks_the_protocol_is_refused() {
         r#"51-["a",[{"b":{"_placeholder":true,"num":-1}}]]"#,
         r#"51-["a",{"_placeholder":true}]"#,
         r#"51-["a",{"_placeholder":true,"num":"0"}]"#,
+        r#"52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#,
     ] {
         assert_eq!(refusal(text), Malformed::Placeholder, "{text}");
     }
