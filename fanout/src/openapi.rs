@@ -203,7 +203,10 @@ impl IntoResponses for PublishProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let own = [
             ("403", "The token lacks the scope, or `tenant` names one that the caller may not publish to"),
-            ("422", "The id was used before for another message"),
+            (
+                "422",
+                "The id was used before for another message, or `binary` names a place where `data` has no Base64",
+            ),
             ("501", "The `durability` that was asked for cannot be had here; nothing was stored"),
         ];
         BatchProblems::responses().into_iter().chain(own.map(problem)).collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker::{MEMBERSHIPS_MAX, REVOKED_MAX};
 use chassis::auth::TokenError;
-use proto::{ErrorCode, NameError};
+use proto::{ErrorCode, NameError, PlaceError};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
@@ -71,6 +71,12 @@ pub(crate) enum Refusal {
         max: usize,
         /// The channel's public name.
         channel: String,
+    },
+    /// There is no binary value where the message says that there is one.
+    #[error("{}", PlaceError::NotBase64)]
+    NotBinary {
+        /// The part of the body that names the place.
+        pointer: String,
     },
     /// No credential came with the call.
     #[error("needs the header Authorization: Bearer with a token or an API key")]
@@ -156,7 +162,9 @@ impl Refusal {
     /// The stable word for it.
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::Malformed { .. } | Self::MediaType(_) | Self::Parameter(_) => ErrorCode::InvalidMessage,
+            Self::Malformed { .. } | Self::NotBinary { .. } | Self::MediaType(_) | Self::Parameter(_) => {
+                ErrorCode::InvalidMessage
+            }
             Self::Name { .. } | Self::NamedParameter { .. } => ErrorCode::InvalidName,
             Self::BadParameter { code, .. } => *code,
             Self::TooManyRooms | Self::TooManyRevoked => ErrorCode::LimitReached,
@@ -185,7 +193,7 @@ impl Refusal {
             Self::MediaType(_) => 415,
             Self::SlowBody => 408,
             // Waiting does not help.
-            Self::TooManyRooms | Self::TooManyRevoked => 422,
+            Self::TooManyRooms | Self::TooManyRevoked | Self::NotBinary { .. } => 422,
             other => other.code().status(),
         }
     }
@@ -202,7 +210,9 @@ impl Refusal {
     /// The part of the body that is meant, as a JSON pointer.
     pub(crate) fn pointer(&self) -> Option<&str> {
         match self {
-            Self::Malformed { pointer, .. } | Self::Name { pointer, .. } => Some(pointer),
+            Self::Malformed { pointer, .. } | Self::Name { pointer, .. } | Self::NotBinary { pointer } => {
+                Some(pointer)
+            }
             Self::DataTooLarge { .. } => Some("/data"),
             Self::Conflict => Some("/id"),
             Self::Unsupported(_) => Some("/durability"),
@@ -215,6 +225,7 @@ impl Refusal {
         match self {
             Self::Malformed { .. }
             | Self::Name { .. }
+            | Self::NotBinary { .. }
             | Self::Parameter(_)
             | Self::BadParameter { .. }
             | Self::NamedParameter { .. }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use proto::{BinaryPlaces, Channel, ChannelRules, Durability, EventName, MessageId, Room, Tenant, UserId};
+use proto::{
+    BinaryPlaces, Channel, ChannelRules, Durability, EventName, MessageId, PlaceError, Room, Tenant, UserId,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -35,8 +37,8 @@ pub(crate) struct PublishRequest {
     /// JSON pointers to texts in `data` that are Base64 of binary data, at most ten: clients of Socket.IO get bytes there,
     /// everybody else the texts.
     #[serde(default)]
-    #[schema(max_items = 10, example = json!(["/photo"]))]
-    pub(crate) binary: Vec<String>,
+    #[schema(max_items = 10)]
+    pub(crate) binary: Vec<Pointer>,
     /// Your own id of this message, 1 to 128 bytes of printable text. Repeating a call with the same id within five
     /// minutes publishes once.
     #[serde(default)]
@@ -47,7 +49,7 @@ pub(crate) struct PublishRequest {
     pub(crate) ephemeral: bool,
     /// Where the message must be before the call is answered 200: in Redis' `memory`, in that of a `replica` too, or on its
     /// disk (`fsync`). Absent, it is what the channel is configured for, which is `memory` unless somebody said otherwise.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(schema_with = crate::openapi::durability)]
     pub(crate) durability: Option<Durability>,
     /// Another tenant than the caller's own, for callers that may publish to any.
@@ -55,6 +57,11 @@ pub(crate) struct PublishRequest {
     #[schema(min_length = 1, max_length = 64, pattern = r"^[A-Za-z0-9_.:@+=|~-]+$")]
     pub(crate) tenant: Option<String>,
 }
+
+/// A place in the data: a JSON pointer (RFC 6901).
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(max_length = 512, pattern = "^(/([^~/]|~[01])*)*$", examples("/photo"))]
+pub(crate) struct Pointer(String);
 
 /// Who gets a message: exactly one of these keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -152,8 +159,16 @@ impl Order {
         rules: &ChannelRules,
     ) -> Result<Self, Refusal> {
         let channels = channels(&request.to, tenant)?;
-        let binary = BinaryPlaces::new(request.binary, &request.data)
-            .map_err(|(index, error)| Refusal::malformed(format!("/binary/{index}"), error.to_string()))?;
+        let pointers = request.binary.into_iter().map(|Pointer(pointer)| pointer).collect();
+        let binary = BinaryPlaces::new(pointers, &request.data).map_err(|(index, error)| {
+            let pointer = format!("/binary/{index}");
+            match error {
+                PlaceError::NotBase64 => Refusal::NotBinary { pointer },
+                PlaceError::TooMany | PlaceError::NotAPointer => {
+                    Refusal::malformed(pointer, error.to_string())
+                }
+            }
+        })?;
         let size = binary.size(&request.data);
         for channel in &channels {
             let max = rules.of(channel).max_message;

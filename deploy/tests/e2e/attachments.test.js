@@ -157,7 +157,7 @@ describe('attachments', () => {
         const expected = { 'a/b': PNG, text: PNG.toString('base64') };
         assert.deepEqual(await ann.next('file'), { file: expected, name: 'of nobody' });
         const refused = await world.fanout.publish({ room }, data, { event: 'file', binary: ['/file/a~1b', '/file'] });
-        assert.equal(refused.status, 400);
+        assert.equal(refused.status, 422);
         assert.equal(refused.body.pointer, '/binary/1');
       });
     });
