@@ -23,6 +23,8 @@ export class Balancer {
 defaults
   mode http
   timeout connect 2s
+  # Without it a busy machine would make a node that is slow to answer look dead within the interval of the checks.
+  timeout check 5s
   timeout client 60s
   timeout server 60s
   timeout tunnel 1h

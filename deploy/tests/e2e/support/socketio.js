@@ -38,7 +38,7 @@ export class SocketClient {
   static async connected(url, options) {
     const client = new SocketClient(url, options);
     await eventually(`connected to ${url}`, () => {
-      if (client.errors.length > 0) throw client.errors.at(-1);
+      if (!client.socket.connected && client.errors.length > 0) throw client.errors.at(-1);
       return client.socket.connected;
     });
     return client;
