@@ -9,6 +9,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { Client, closeAll } from './support/client.js';
 import { eventually } from './support/poll.js';
+import { post } from './support/post.js';
 import { SocketClient, WAYS, disconnectAll } from './support/socketio.js';
 import { sign, tokenOf } from './support/token.js';
 import { World } from './support/world.js';
@@ -168,11 +169,9 @@ describe('an offline queue for unmodified clients of Socket.IO', () => {
   afterEach(disconnectAll);
 
   const say = async (data) => {
-    const response = await fetch(`${world.fanout.url}/websocket/message/user`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${sign({ sub: 'backend', scope: 'send' })}` },
-      body: JSON.stringify({ userId: ann, type: 'visit', data }),
-    });
+    const token = sign({ sub: 'backend', scope: 'send' });
+    const message = { userId: ann, type: 'visit', data };
+    const response = await post(`${world.fanout.url}/websocket/message/user`, token, message);
     assert.equal(response.status, 200, await response.text());
   };
   const heard = (client) => client.events.filter(([name]) => name === 'message').map(([, { data }]) => data);

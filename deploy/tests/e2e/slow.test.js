@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { eventually } from './support/poll.js';
+import { post } from './support/post.js';
 import { SocketClient, WAYS, disconnectAll } from './support/socketio.js';
 import { sign } from './support/token.js';
 import { World } from './support/world.js';
@@ -16,6 +17,9 @@ const example = (name) => path.resolve(import.meta.dirname, `../../examples/${na
 const TRANSPORTS = WAYS.filter(([, transports]) => transports.length === 1);
 
 const TEXT = 'x'.repeat(25_000);
+
+// How long a busy machine may take for so much.
+const LONG = 60_000;
 
 // How many of them are far more than a queue holds, and the sockets on the way, where the client does not empty them.
 const enough = (transports) => (transports.includes('websocket') ? 720 : 120);
@@ -67,7 +71,7 @@ describe('a slow client', () => {
       assert.ok(got(slow).length < count);
       assert.ok((await lags(world.nodes[0])) > before, 'its queue was full');
       resume();
-      await eventually('the slow one has all', () => got(slow).length >= count);
+      await eventually('the slow one has all', () => got(slow).length >= count, LONG);
       assert.deepEqual(got(slow), got(quick));
       assert.deepEqual([slow.connects, slow.ends], [1, []]);
     });
@@ -104,11 +108,8 @@ describe('a client that is too slow', () => {
       const org = randomUUID();
       const token = sign({ userId: randomUUID(), organizationId: org, email: 'a@b.example', scope: 'send' });
       const send = async (number) => {
-        const response = await fetch(`${world.fanout.url}/v1/publish`, {
-          method: 'POST',
-          headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` },
-          body: JSON.stringify({ to: { room: `org:${org}` }, event: 'incoming-sms', data: { number, body: TEXT } }),
-        });
+        const message = { to: { room: `org:${org}` }, event: 'incoming-sms', data: { number, body: TEXT } };
+        const response = await post(`${world.fanout.url}/v1/publish`, token, message);
         assert.equal(response.status, 200, await response.text());
       };
       const before = await tooSlow(world.nodes[0]);
@@ -121,9 +122,11 @@ describe('a client that is too slow', () => {
       assert.ok(got(slow).length < count);
       await meanwhile?.(slow);
       resume();
-      await eventually('it has all', () => got(slow).length >= count);
+      await eventually('it has all', () => got(slow).length >= count, LONG);
       assert.deepEqual(got(slow), Array.from({ length: count }, (_, number) => number));
-      assert.deepEqual([slow.connects, slow.ends.length, slow.socket.recovered], [2, 1, true]);
+      // On a busy machine it may be too slow once more.
+      assert.ok(slow.ends.length >= 1);
+      assert.deepEqual([slow.connects, slow.socket.recovered], [slow.ends.length + 1, true]);
     });
   }
 });
