@@ -1,6 +1,7 @@
 //! What can be configured, with defaults that suit most.
 
 mod endpoints;
+mod written;
 
 use std::time::Duration;
 

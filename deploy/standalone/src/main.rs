@@ -5,6 +5,8 @@
 
 mod config;
 mod development;
+mod key;
+mod reference;
 mod token;
 
 use std::ffi::OsString;
@@ -27,7 +29,9 @@ use development::Development;
 
 const PROGRAM: Program = Program {
     name: "standalone",
-    about: "Switchboard in one process: clients connect to it, backends publish through it.",
+    about: "Switchboard in one process: clients connect to it, backends publish through it.\n\n\
+            `standalone token` makes a token to try things with, `standalone key` an API key for a backend, and `standalone \
+            reference` prints what can be configured.",
     options: &[gateway::OPTIONS, gateway::ENDPOINTS, fanout::OPTIONS, AUTH, API_KEYS, CHANNELS],
 };
 
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = args.collect();
     match rest.split_first() {
         Some((word, rest)) if word == token::WORD => token::mint(&PROGRAM, name.chain(rest.iter().cloned())),
+        Some((word, rest)) if word == key::WORD => key::make(name.chain(rest.iter().cloned())),
+        Some((word, [])) if word == reference::WORD => reference::print(&PROGRAM),
         _ => process::run(&PROGRAM, name.chain(rest), Config::from_options, serve),
     }
 }

@@ -3,13 +3,48 @@
 use std::collections::HashSet;
 
 use axum::routing::MethodFilter;
-use chassis::options::{Loaded, Mistake, OptionsError};
+use chassis::options::{Field, Loaded, Mistake, OptionsError};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Call, Deed};
 use crate::mapping::{self, Mapping, Wrong, template};
+
+/// What stands in a table of `[[calls]]`.
+pub(super) const CALL: &[Field] = &[
+    Field::new("path", "path", "", "Where it is served; parts such as `{userId}` have names."),
+    Field::new("method", "method", "POST", "`POST`, `PUT`, `PATCH`, `DELETE` or `GET`."),
+    Field::new("scope", "text", "", "The scope that a caller needs. Any good credential will do, if absent."),
+    Field::new("require", "list of templates", "", "What must have a value; otherwise the answer is 400."),
+    Field::new("rest_without", "list of texts", "", "The fields of the body that `$rest` leaves out."),
+    Field::new("id", "template", "", "The id of the message, by which a repetition is recognised."),
+    Field::new(
+        "to",
+        "template",
+        "",
+        "To whom: `{ room = … }`, `{ user = … }` and the like, as in the publishing API.",
+    ),
+    Field::new("event", "template", "", "The name of the event."),
+    Field::new("data", "template", "", "Its data."),
+    Field::new("ephemeral", "boolean", "false", "Whether nothing of it is kept."),
+    Field::new(
+        "action",
+        "action",
+        "publish",
+        "`publish`; or, and then nothing is published: `connected` (who is connected), `status` and `disconnect` (of a \
+         `user`) or `stats`.",
+    ),
+    Field::new("user", "template", "", "The user of the actions `status` and `disconnect`."),
+    Field::new(
+        "answer",
+        "table",
+        "",
+        "What is answered. The places of the message, or the result, if absent.",
+    ),
+    Field::new("answer.status", "number", "200", "The status, from 200 to 299, and not 204."),
+    Field::new("answer.body", "template", "", "The body."),
+];
 
 /// One table of `[[calls]]`, as written.
 #[derive(Debug, Deserialize)]
@@ -209,7 +244,15 @@ fn route(path: &str) -> Option<(String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_aux::serde_introspection::serde_introspect;
+
     use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        assert_eq!(Field::keys(CALL, None), serde_introspect::<Table>());
+        assert_eq!(Field::keys(CALL, Some("answer")), serde_introspect::<WrittenAnswer>());
+    }
 
     #[test]
     fn parts_of_a_path_have_names() {

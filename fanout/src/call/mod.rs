@@ -35,13 +35,12 @@ use crate::response::PublishResponse;
 /// The row of the calls' options.
 pub(crate) const CALLS: OptionSpec = OptionSpec {
     key: "calls",
-    kind: Kind::Tables,
+    kind: Kind::Tables(compile::CALL),
     default: "",
-    help: "Calls of an application's own HTTP API: tables with `path` (parts such as `{userId}` have names), `method` \
-           (`POST`, `PUT`, `PATCH`, `DELETE` or `GET`), `scope`, the templates of what is published (`to`, `event`, \
-           `data`, `id`), `require` (templates that must have a value), `rest_without`, `ephemeral` and `answer`. With an \
-           `action` nothing is published: `connected`, `status` and `disconnect` (of a `user`), or `stats`, of which \
-           `answer` speaks as `$result`.",
+    help: "Calls of an application's own HTTP API, which publish or administer as the own API does. In templates, `$body` is the body, \
+           `$clean` the body without the markup in its texts, `$rest` the body without the fields of `rest_without`, `$path` \
+           holds the named parts of the path, `$caller` says who calls (`tenant`, `user`, `name`, `claims`), `$now` is the time \
+           in milliseconds since 1970, and in the answer `$result` what was found out or done.",
 };
 
 /// The calls of a configuration.

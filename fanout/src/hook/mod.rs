@@ -46,13 +46,11 @@ pub(crate) use self::metrics::Metrics;
 /// The rows of the webhooks' options.
 pub(crate) const WEBHOOKS: OptionSpec = OptionSpec {
     key: "webhooks",
-    kind: Kind::Tables,
+    kind: Kind::Tables(written::WEBHOOK),
     default: "",
-    help: "Webhooks of providers: tables with `path`, `scheme` (`telnyx`, `twilio`, `standard`, `stripe`, `github`, \
-           `hmac` or `bearer`), `secret`, and the templates of what is published: `to`, `event`, `data`, `tenant`, or \
-           `type` and `events` to choose an event by. More: `previous_secret`, `tolerance`, `signature`, `id`, \
-           `replay_window` (how long a webhook is recognised when it comes again), `body` (`json` or `form`), `lookup` (a table), `enrich` (a call-out), `max_body`, `max_in_flight`, \
-           `ephemeral`, `answer`, `name`.",
+    help: "Webhooks of providers: how they are verified, and what is published for them. In templates, `$body` is the body, \
+           `$clean` the body without the markup in its texts, `$found` what was looked up, `$answer` what the application \
+           said, and `$now` the time in milliseconds since 1970.",
 };
 
 /// Within this time the provider has its answer: Telnyx gives up after 2 s.

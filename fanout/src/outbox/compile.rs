@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::options::{HumanDuration, Loaded, Mistake, OptionsError, Secret};
+use chassis::options::{Field, HumanDuration, Loaded, Mistake, OptionsError, Secret};
 use http::StatusCode;
 use proto::Pattern;
 use serde::Deserialize;
@@ -31,6 +31,55 @@ const PLACES: usize = 64;
 const STREAM: u32 = 100_000;
 /// What says that a repetition will be refused as well. Not 404, which is met while a backend is being deployed.
 const GIVE_UP_ON: [u16; 4] = [400, 410, 413, 422];
+
+/// What stands in one table.
+pub(super) const RECEIVER: &[Field] = &[
+    Field::new("match", "pattern", "", "Which channels: such as `room:*`."),
+    Field::new("name", "text", "", "What it is called in the API and in metrics. The pattern, if absent."),
+    Field::new("url", "URL", "", "Where deliveries are posted to; or:"),
+    Field::new(
+        "url_env",
+        "text",
+        "",
+        "the variable with the address. The table is left out where it is not set.",
+    ),
+    Field::new("secret", "secret", "", "What deliveries are signed with (Standard Webhooks): `whsec_…`."),
+    Field::new(
+        "previous_secret",
+        "secret",
+        "",
+        "One that they are signed with as well while it is replaced.",
+    ),
+    Field::new("timeout", "duration", "15s", "How long the backend may take to answer; at most `1m`."),
+    Field::new("allow_private", "boolean", "false", "Whether the address may be of a private network."),
+    Field::new(
+        "give_up_on",
+        "list of numbers",
+        "[400, 410, 413, 422]",
+        "Statuses that say that a repetition will be refused as well.",
+    ),
+    Field::new(
+        "stream",
+        "text",
+        "",
+        "In place of an address: the stream of Redis that deliveries are added to.",
+    ),
+    Field::new("stream_size", "number", "100000", "How many entries it keeps."),
+    Field::new(
+        "first_rest",
+        "duration",
+        "1s",
+        "How long after a first failure it is tried again; then twice as long.",
+    ),
+    Field::new("longest_rest", "duration", "2m", "The longest rest; at most `1d`."),
+    Field::new(
+        "attempts",
+        "number",
+        "500",
+        "After how many a delivery is put aside, to be listed and replayed.",
+    ),
+    Field::new("max_in_flight", "number", "64", "How many channels are worked on at a time."),
+];
 
 /// One table, as written.
 #[derive(Debug, Deserialize)]
@@ -164,7 +213,14 @@ fn stream(key: &str, table: &Table, name: &str) -> Result<Target, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use serde_aux::serde_introspection::serde_introspect;
+
     use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        assert_eq!(Field::keys(RECEIVER, None), serde_introspect::<Table>());
+    }
 
     fn read(table: &str) -> Result<Vec<Receiver>, String> {
         let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();

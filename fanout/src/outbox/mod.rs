@@ -33,12 +33,10 @@ pub use worker::Deliveries;
 /// The row of the deliveries' options.
 pub(crate) const OUTBOX: OptionSpec = OptionSpec {
     key: "outbox",
-    kind: Kind::Tables,
+    kind: Kind::Tables(compile::RECEIVER),
     default: "",
-    help: "Where to deliver what clients publish in channels that have `outbox`: tables with `match` (a pattern such as \
-           `room:*`; the first table that fits a channel counts), and `url` with `secret` (`whsec_…`), or `stream` (the \
-           name of a stream in Redis). More: `name`, `previous_secret`, `timeout`, `first_rest`, `longest_rest`, \
-           `attempts`, `give_up_on` (statuses), `allow_private`, `max_in_flight` (channels at a time), `stream_size`.",
+    help: "Where what clients publish in channels that have `outbox` is delivered: to an address as signed webhooks, or to \
+           a stream of Redis. The first table that fits a channel counts.",
 };
 
 /// To whom what waits for the backend is delivered.

@@ -13,8 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chassis::auth::ClaimRule;
-use chassis::options::{ByteSize, HumanDuration, Kind, Loaded, Mistake, OptionSpec, OptionsError};
+use chassis::options::{ByteSize, Kind, Loaded, Mistake, OptionSpec, OptionsError};
 use proto::framing::{Framing, socketio};
 use proto::vocabulary::Vocabulary;
 use serde::Deserialize;
@@ -24,6 +23,8 @@ use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
 use crate::offline::{First, Offline};
 use crate::policy::{Admission, ClaimsText};
 use crate::pulse::LOOK;
+
+use super::written::{ENDPOINT, Table, WrittenOffline, WrittenProtocol, WrittenRefusal};
 
 /// Where clients of Socket.IO look for it if nobody tells them otherwise.
 const SOCKET_IO: &str = "/socket.io";
@@ -38,25 +39,13 @@ const LONGEST_RECOVERY: Duration = Duration::from_secs(24 * 3600);
 pub(super) const ENDPOINTS: [OptionSpec; 2] = [
     OptionSpec {
         key: "endpoints",
-        kind: Kind::Tables,
+        kind: Kind::Tables(ENDPOINT),
         default: "",
-        help: "What clients may connect to, in place of the native endpoints: tables with `path`, `protocol` (`websocket`, \
-               `events` or `socketio`), `framing` (`native`, `flat` or `event`; Socket.IO has its own), `namespace` (that of \
-               Socket.IO, `/`), `recovery` (how long a client of Socket.IO may stay away and miss nothing, `2m`; `0s` for not \
-               at all), `offline` (whether what is sent to a user \
-               who is away waits for their next connection here, once for each of their devices and for as long as their channel \
-               keeps it: `off`; `kept`, where a device of which nothing is known gets all that is kept; or `new`, where it gets \
-               what is sent from then on), `device` (the name of a client's device that says none itself: a text, perhaps with \
-               placeholders such as `${claims.device}`), `vocabulary` (the name of one), `in_band` (whether a \
-               token may come in a frame), `refusal` (`by_reason`, or `1008` for every client without a good token), \
-               `claims` (what a token must say here, as in `auth.claims.rules`), `rooms` (those that a session is in by \
-               itself: names with placeholders such as `org:${claims.organizationId}`), `max_sessions` (of a \
-               user at this path: with one more the oldest, on whichever node, is closed with 4501), `text_ping` (whether clients are also asked \
-               for a sign of life by a frame), and `origins`, `auth_timeout`, `heartbeat`, `pong_timeout`, `max_rooms`, `max_frame`, `queue_size`, `max_lag`, `rate` and `user_rate` where they are not those of `gateway`.",
+        help: "What clients may connect to, in place of the native endpoints.",
     },
     OptionSpec {
         key: "vocabularies",
-        kind: Kind::Tables,
+        kind: Kind::Tables(&[]),
         default: "",
         help: "Applications' own names for commands and events, by the name that endpoints use; see \
                proto/vocabularies.md.",
@@ -70,70 +59,6 @@ struct Section {
     endpoints: Vec<Table>,
     #[serde(default)]
     vocabularies: BTreeMap<String, Value>,
-}
-
-/// One endpoint, as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    path: Option<String>,
-    #[serde(default)]
-    protocol: WrittenProtocol,
-    framing: Option<String>,
-    namespace: Option<String>,
-    recovery: Option<HumanDuration>,
-    #[serde(default)]
-    offline: WrittenOffline,
-    device: Option<String>,
-    vocabulary: Option<String>,
-    in_band: Option<bool>,
-    #[serde(default)]
-    refusal: WrittenRefusal,
-    #[serde(default)]
-    claims: Vec<ClaimRule>,
-    #[serde(default)]
-    rooms: Vec<String>,
-    origins: Option<Vec<String>>,
-    auth_timeout: Option<HumanDuration>,
-    heartbeat: Option<HumanDuration>,
-    pong_timeout: Option<HumanDuration>,
-    #[serde(default)]
-    max_sessions: u32,
-    #[serde(default)]
-    text_ping: bool,
-    max_rooms: Option<usize>,
-    max_frame: Option<ByteSize>,
-    queue_size: Option<ByteSize>,
-    max_lag: Option<HumanDuration>,
-    rate: Option<u32>,
-    user_rate: Option<u32>,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WrittenProtocol {
-    #[default]
-    WebSocket,
-    Events,
-    SocketIo,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum WrittenOffline {
-    #[default]
-    Off,
-    Kept,
-    New,
-}
-
-#[derive(Default, Clone, Copy, Deserialize)]
-enum WrittenRefusal {
-    #[default]
-    #[serde(rename = "by_reason")]
-    ByReason,
-    #[serde(rename = "1008")]
-    PolicyViolation,
 }
 
 /// Reads the tables; what they do not say is as in `default`. Empty if there is no table.

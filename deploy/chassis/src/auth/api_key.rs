@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::identity::{ScopeError, Scopes};
-use crate::options::{Kind, Loaded, OptionSpec, OptionsError};
+use crate::options::{Field, Kind, Loaded, OptionSpec, OptionsError};
 
 /// What every key begins with, so that scanners for leaked credentials can know it.
 const PREFIX: &str = "sb_";
@@ -42,12 +42,24 @@ const LONGEST_NAME: usize = 128;
 /// The row of the API keys' options.
 pub const API_KEYS: &[OptionSpec] = &[OptionSpec {
     key: "api_keys",
-    kind: Kind::Tables,
+    kind: Kind::Tables(ROW),
     default: "",
-    help: "API keys of backends: tables with `id`, `name`, `hash` (the SHA-256 of the whole key, in hex), \
-           `tenants` (the first is used when a request names none; `*` stands for every other) and `scopes`. \
-           `standalone key` makes a key and its table.",
+    help: "API keys of backends. `standalone key` makes a key and its table.",
 }];
+
+/// What stands in one table.
+const ROW: &[Field] = &[
+    Field::new("id", "text", "", "The part of the key that names it."),
+    Field::new("name", "text", "", "Whose key it is, for logs."),
+    Field::new("hash", "text", "", "The SHA-256 of the whole key, in hex."),
+    Field::new(
+        "tenants",
+        "list of texts",
+        "",
+        "Where it may act: the first is used when a request names none; `*` stands for every other.",
+    ),
+    Field::new("scopes", "list of texts", "", "What it may do."),
+];
 
 /// Who presented an API key, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -304,8 +316,16 @@ fn id_of(credential: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use serde_aux::serde_introspection::serde_introspect;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        assert_eq!(Field::keys(ROW, None), serde_introspect::<Row>());
+    }
 
     fn read(text: &str) -> Result<ApiKeys, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();

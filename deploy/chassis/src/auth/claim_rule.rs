@@ -13,6 +13,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::options::Field;
+
 use super::claims::{ClaimError, ClaimFault, ClaimPath};
 
 /// A condition on one claim. The claim must be there, unless the only condition is what it must not be.
@@ -32,6 +34,14 @@ pub enum ClaimFormat {
     /// A UUID as text, with its hyphens (RFC 9562, section 4).
     Uuid,
 }
+
+/// What stands in a table of such a condition. The claim must be there, unless the table holds only `not`.
+pub(super) const RULE: &[Field] = &[
+    Field::new("claim", "text", "", "The claim; dots lead into objects."),
+    Field::new("format", "`uuid`", "", "What it must look like."),
+    Field::new("one_of", "list", "", "It must be one of these values."),
+    Field::new("not", "value", "", "It must not be this value."),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,7 +105,14 @@ fn is_uuid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_aux::serde_introspection::serde_introspect;
+
     use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        assert_eq!(Field::keys(RULE, None), serde_introspect::<Written>());
+    }
     use serde_json::json;
 
     fn rule(text: &str) -> Result<ClaimRule, String> {

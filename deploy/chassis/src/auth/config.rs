@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::claim_rule::ClaimRule;
+use super::claim_rule::{ClaimRule, RULE};
 use super::claims::{ClaimMapping, ClaimPath};
 use super::fetch::{Place, read_file};
 use super::key::{Algorithm, Key, KeyError, Keys};
@@ -128,10 +128,9 @@ pub const AUTH: &[OptionSpec] = &[
     },
     OptionSpec {
         key: "auth.claims.rules",
-        kind: Kind::Tables,
+        kind: Kind::Tables(RULE),
         default: "",
-        help: "What else a token must say: tables with `claim` and any of `format` (`uuid`), `one_of` (values) and \
-               `not` (a value). The claim must be there, unless the table holds only `not`.",
+        help: "What else a token must say. The claim must be there, unless the table holds only `not`.",
     },
 ];
 

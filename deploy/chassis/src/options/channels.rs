@@ -10,21 +10,81 @@
 use proto::{Access, ChannelOptions, ChannelRules, Durability, Kind as ChannelKind, Pattern};
 use serde::Deserialize;
 
-use super::{ByteSize, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
+use super::{ByteSize, Field, HumanDuration, Kind, Loaded, OptionSpec, OptionsError};
 
 /// The row of the channels' options.
 pub const CHANNELS: &[OptionSpec] = &[OptionSpec {
     key: "channels",
-    kind: Kind::Tables,
+    kind: Kind::Tables(RULE),
     default: "",
-    help: "Options of channels: tables with `match` (a pattern such as `room:chat-*`, `user:*`, `all` or `*`) and \
-           any of `history_size`, `history_age`, `presence`, `join` and `publish` (`anyone`, `listed`, `members` \
-           or `nobody`), `max_message`, `outbox`, `outbox_presence`, `outbox_size` and `durability` (`memory`, `replica` or `fsync`: where a \
-           message must be before its publisher is told that it is stored) and `latest` (only the newest message matters: \
-           who falls behind, or comes back, is given that one alone). The first table that fits a channel decides; \
-           what it does not say \
-           keeps the default of that sort of channel.",
+    help: "What is kept of a channel, and who may do what. The first table that fits a channel decides; what it does not \
+           say keeps the default of that sort of channel.",
 }];
+
+/// What stands in one table. Defaults are those of rooms; with others for users and for everyone, they are named.
+const RULE: &[Field] = &[
+    Field::new("match", "pattern", "", "Which channels: such as `room:chat-*`, `user:*`, `all` or `*`."),
+    Field::new(
+        "history_size",
+        "number",
+        "1000",
+        "How many messages are kept; 100 for a user and for everyone. With 0 none is: what is published is delivered to who \
+         is there, without a position.",
+    ),
+    Field::new(
+        "history_age",
+        "duration",
+        "1h",
+        "How long they are kept after the last one; `1d` for a user.",
+    ),
+    Field::new(
+        "presence",
+        "boolean",
+        "true",
+        "Whether it is known who is there, and others are told who comes and goes; `false` for a user and for everyone.",
+    ),
+    Field::new(
+        "join",
+        "who",
+        "listed",
+        "Who may join: `anyone`, `listed` (whose token lists the room, or whom the backend made a member) or `nobody`: \
+         membership alone puts sessions in.",
+    ),
+    Field::new(
+        "publish",
+        "who",
+        "members",
+        "Which clients may publish: `anyone`, `listed`, `members` (who is in the room) or `nobody`, which is the default for \
+         a user and for everyone. Backends are not held to this.",
+    ),
+    Field::new("max_message", "size", "32KiB", "The largest message."),
+    Field::new(
+        "outbox",
+        "boolean",
+        "false",
+        "Whether what clients publish waits for the backend; see `outbox`.",
+    ),
+    Field::new("outbox_presence", "boolean", "false", "The same for who comes and goes. Needs `presence`."),
+    Field::new(
+        "outbox_size",
+        "number",
+        "10000",
+        "How many messages of a channel may wait for the backend before clients are refused to publish more.",
+    ),
+    Field::new(
+        "durability",
+        "durability",
+        "memory",
+        "Where a message must be before its publisher is told that it is stored: in the `memory` of Redis, on a `replica`, \
+         or on its disk (`fsync`).",
+    ),
+    Field::new(
+        "latest",
+        "boolean",
+        "false",
+        "Only the newest message matters: who falls behind, or comes back, is given that one alone.",
+    ),
+];
 
 /// Reads the rules of the channels.
 pub fn channels(loaded: &Loaded) -> Result<ChannelRules, OptionsError> {
@@ -142,5 +202,17 @@ impl Rule {
             durability: self.durability.unwrap_or(defaults.durability),
             latest: self.latest.unwrap_or(defaults.latest),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_aux::serde_introspection::serde_introspect;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_names_every_key() {
+        assert_eq!(Field::keys(RULE, None), serde_introspect::<Rule>());
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn command(name: &str, about: &str, specs: &[OptionSpec]) -> Command 
     let mut command = Command::new(name.to_owned())
         .about(about.to_owned())
         .version(env!("CARGO_PKG_VERSION"))
-        .after_help(teaching(name))
+        .after_help(teaching(name, specs))
         .arg(
             Arg::new("config")
                 .long("config")
@@ -64,10 +64,19 @@ pub(super) fn heading(group: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn teaching(name: &str) -> String {
+fn teaching(name: &str, specs: &[OptionSpec]) -> String {
+    let is_table = |spec: &&OptionSpec| matches!(spec.kind, Kind::Tables(fields) if !fields.is_empty());
+    let tables: Vec<&str> = specs.iter().filter(is_table).map(|spec| spec.key).collect();
+    let tables = match tables.as_slice() {
+        [] => String::new(),
+        names => format!(
+            "Only the file holds tables: {}. What stands in them: `standalone reference`.\n\n",
+            names.join(", ")
+        ),
+    };
     format!(
         "\
-Every option can be written in three places; a flag wins over the environment, which wins over the file:
+{tables}Every option can be written in three places; a flag wins over the environment, which wins over the file:
   --log-level debug
   SWITCHBOARD_LOG_LEVEL=debug
   [log]

@@ -26,5 +26,5 @@ pub use load::{Loaded, load};
 pub use reference::reference;
 pub use secret::{Secret, SecretError};
 pub use shared::{OF_FANOUT, OF_GATEWAY};
-pub use spec::{Kind, OptionSpec};
+pub use spec::{Field, Kind, OptionSpec};
 pub use values::{ByteSize, HumanDuration, ValueError};

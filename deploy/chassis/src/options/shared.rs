@@ -21,7 +21,7 @@ pub const OF_FANOUT: &[OptionSpec] = &[
 const fn passed_over(key: &'static str) -> OptionSpec {
     OptionSpec {
         key,
-        kind: Kind::Tables,
+        kind: Kind::Tables(&[]),
         default: "",
         help: "Read by another process; passed over by this one.",
     }

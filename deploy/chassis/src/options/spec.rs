@@ -37,8 +37,44 @@ pub enum Kind {
     /// A credential: `{ env = "NAME" }` or `{ file = "/path" }` in the file; never a flag, because other users of
     /// the machine can read those.
     Secret,
-    /// A table or a list of tables, which only the file can hold.
-    Tables,
+    /// A table or a list of tables, which only the file can hold, with what may stand in each.
+    Tables(&'static [Field]),
+}
+
+/// One key of such a table, for the reference: what a table means, and which values are wrong, is for its component to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name in the table; with a dot, a key of a table within the table.
+    pub key: &'static str,
+    /// What may be written, in a word or two.
+    pub takes: &'static str,
+    /// What holds where it is absent. Empty: nothing does, or the help says what.
+    pub default: &'static str,
+    /// What it means.
+    pub help: &'static str,
+}
+
+impl Field {
+    /// A row.
+    pub const fn new(
+        key: &'static str,
+        takes: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { key, takes, default, help }
+    }
+
+    /// The keys of a table, as a test compares them with the struct that it is read into; of the table within it that
+    /// `of` names, or of the table itself.
+    pub fn keys(fields: &[Self], of: Option<&str>) -> Vec<&'static str> {
+        let own = |field: &Self| match (field.key.split_once('.'), of) {
+            (None, None) => Some(field.key),
+            (Some((table, key)), Some(of)) if table == of => Some(key),
+            _ => None,
+        };
+        fields.iter().filter_map(own).collect()
+    }
 }
 
 impl OptionSpec {
@@ -46,7 +82,7 @@ impl OptionSpec {
     /// speak have none.
     pub fn flag(&self) -> Option<String> {
         match self.kind {
-            Kind::Secret | Kind::Tables => None,
+            Kind::Secret | Kind::Tables(_) => None,
             Kind::Text | Kind::Integer | Kind::Boolean | Kind::Duration | Kind::Size | Kind::List => {
                 Some(self.key.replace(['.', '_'], "-"))
             }
@@ -56,7 +92,7 @@ impl OptionSpec {
     /// The name of its environment variable, unless only the file can hold it.
     pub fn variable(&self) -> Option<String> {
         match self.kind {
-            Kind::Tables => None,
+            Kind::Tables(_) => None,
             _ => Some(format!("SWITCHBOARD_{}", self.key.replace('.', "_").to_ascii_uppercase())),
         }
     }
@@ -78,7 +114,7 @@ impl Kind {
             Self::Size => "SIZE",
             Self::List => "A,B,…",
             Self::Secret => "SECRET",
-            Self::Tables => "TABLES",
+            Self::Tables(_) => "TABLES",
         }
     }
 
@@ -105,7 +141,7 @@ impl Kind {
                     .map(|item| Value::String(item.to_owned()))
                     .collect(),
             )),
-            Self::Secret | Self::Tables => Err("can only be written in the file".to_owned()),
+            Self::Secret | Self::Tables(_) => Err("can only be written in the file".to_owned()),
         }
     }
 
@@ -115,7 +151,7 @@ impl Kind {
             (Self::Text, Value::String(_))
             | (Self::Integer, Value::Integer(_))
             | (Self::Boolean, Value::Boolean(_))
-            | (Self::Secret | Self::Tables, Value::Table(_)) => Ok(()),
+            | (Self::Secret | Self::Tables(_), Value::Table(_)) => Ok(()),
             (Self::Duration, Value::String(text)) => {
                 text.parse::<HumanDuration>().map(drop).map_err(|error| error.to_string())
             }
@@ -124,7 +160,7 @@ impl Kind {
             }
             (Self::Size, Value::Integer(bytes)) if *bytes >= 0 => Ok(()),
             (Self::List, Value::Array(items)) if items.iter().all(Value::is_str) => Ok(()),
-            (Self::Tables, Value::Array(items)) if items.iter().all(Value::is_table) => Ok(()),
+            (Self::Tables(_), Value::Array(items)) if items.iter().all(Value::is_table) => Ok(()),
             (kind, value) => Err(format!("must be {}, not {}", kind.expected(), kind_of(value))),
         }
     }
@@ -139,7 +175,7 @@ impl Kind {
             Self::Size => "a size such as \"64KiB\"",
             Self::List => "a list of texts",
             Self::Secret => "{ env = \"NAME\" } or { file = \"/path\" }",
-            Self::Tables => "a table or a list of tables",
+            Self::Tables(_) => "a table or a list of tables",
         }
     }
 }
