@@ -54,7 +54,7 @@ impl Door {
         let Some((stream, early)) = take_over(upgrade).await else { return };
         let outbound = Outbound::new(Arc::clone(&stream), self.terms.endpoint.queue_bytes);
         let peer = Arc::new(self.peer(outbound));
-        let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, early).await;
+        let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, &early);
         let mut connection = Connection::new(self.node, self.terms, peer, socket, guard);
         connection.run(handshake).await;
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use proto::Close;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -22,13 +21,8 @@ pub(crate) struct WebSocket {
 
 impl WebSocket {
     /// A WebSocket whose handshake is done; `early` was read after it already.
-    pub(crate) async fn new(
-        stream: Arc<TcpStream>,
-        peer: &Arc<Peer>,
-        endpoint: &Endpoint,
-        early: Bytes,
-    ) -> Self {
-        let reader = Reader::new(Arc::clone(&stream), Arc::clone(peer), early, endpoint.max_message).await;
+    pub(crate) fn new(stream: Arc<TcpStream>, peer: &Arc<Peer>, endpoint: &Endpoint, early: &[u8]) -> Self {
+        let reader = Reader::new(Arc::clone(&stream), Arc::clone(peer), early, endpoint.max_message);
         Self { stream, reader }
     }
 }

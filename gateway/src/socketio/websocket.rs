@@ -36,7 +36,7 @@ impl WebSocket {
     ) -> Option<Self> {
         let (stream, early) = take_over(upgrade).await?;
         let queue: Queue = Arc::new(Outbound::new(Arc::clone(&stream), READ_BUFFER));
-        let reader = Reader::new(Arc::clone(&stream), Arc::clone(&queue), early, max_message).await;
+        let reader = Reader::new(Arc::clone(&stream), Arc::clone(&queue), &early, max_message);
         Some(Self { stream, queue, reader, _guard: guard })
     }
 
