@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker::{Place, Unavailable};
@@ -135,15 +135,16 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Runs the connection to its end. By reference, since a future that owns it would hold it twice.
-    pub(crate) async fn run(&mut self, handshake: Handshake) {
-        self.begin(handshake);
+    /// Runs a connection that has [begun](Self::begin) to its end. By reference, since a future that owns it would hold it
+    /// twice.
+    pub(crate) async fn run(&mut self) {
         poll_fn(|cx| self.poll_run(cx)).await;
         self.end();
         self.peer.outbound.abandon();
     }
 
-    /// The connection is there. To be followed by [`poll_run`](Self::poll_run), and [`end`](Self::end) when that is ready.
+    /// The connection is there. To be followed by [`run`](Self::run), or by [`poll_run`](Self::poll_run), and
+    /// [`end`](Self::end) when that is ready.
     pub(crate) fn begin(&mut self, handshake: Handshake) {
         self.node.metrics.connections.inc();
         self.node.metrics.opened.inc();
@@ -157,7 +158,10 @@ impl<T: Transport> Connection<T> {
             self.peer.write();
             // After the write, which may have made room.
             self.catch_up();
-            let event = ready!(self.poll_event(cx));
+            let Poll::Ready(event) = self.poll_event(cx) else {
+                self.peer.outbound.rest();
+                return Poll::Pending;
+            };
             if let Err(Over) = self.handle(event) {
                 return Poll::Ready(());
             }

@@ -265,7 +265,7 @@ impl Seats<'_> {
         if self.terms.channels.of(&channel).presence {
             let Seen { user, outbox } = Seen::by(&self.terms.channels, &channel, self.user.clone());
             let (stay, _) = self.node.presence.enter(&channel, &user, outbox).await?;
-            following.stays(stay, user.user);
+            following.stays(stay);
         }
         Ok(())
     }
@@ -326,7 +326,7 @@ async fn take_seat(
         timeout(PATIENCE, arrive(node, channel.clone(), since.into())).await.map_err(late)??;
     let Some(Seen { user, outbox }) = seen else { return Ok((arrival, None)) };
     let (stay, count) = node.presence.enter(&channel, &user, outbox).await?;
-    arrival.following.stays(stay, user.user);
+    arrival.following.stays(stay);
     Ok((arrival, Some(count)))
 }
 

@@ -85,9 +85,8 @@ impl Door {
         let guard = request.extensions().get::<ConnectionGuard>().cloned();
         let transport = Listening { joins, peer: Arc::clone(&peer) };
         let mut connection = Connection::new(self.node, self.terms, peer, transport, guard);
-        tokio::spawn(
-            async move { connection.run(Handshake { token, since, resume: None, device: None }).await },
-        );
+        connection.begin(Handshake { token, since, resume: None, device: None });
+        tokio::spawn(async move { connection.run().await });
 
         let mut response = Response::new(Body::from_stream(stream));
         let headers = response.headers_mut();

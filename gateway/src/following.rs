@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker::{Entry, Unavailable};
-use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication, UserId};
+use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication};
 use tokio::time;
 
 use crate::continuation::{self, Continuation};
@@ -33,24 +33,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Following {
     attachment: Attachment,
     /// Where the user is seen to be present.
-    stay: Option<Stay>,
-    place: Place,
-    /// How many gaps the node had told when the stream was last seen to go on at this place.
-    seen: Option<u64>,
+    stay: Option<Box<Stay>>,
+    /// Where it is to be fed from. `None` while the hub feeds it, as it does most of the time.
+    behind: Option<Box<Place>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The hub feeds it.
-    Fed,
-    /// Up to here everything is queued; what follows has to be read.
-    Behind(Position),
+/// A place up to which everything is queued; what follows has to be read.
+struct Place {
+    at: Position,
+    /// How many gaps the node had told when the stream was last seen to go on there.
+    seen: Option<u64>,
 }
 
 impl Following {
     /// Follows a channel from this place on.
-    pub(crate) const fn new(attachment: Attachment, at: Position) -> Self {
-        Self { attachment, stay: None, place: Place::Behind(at), seen: None }
+    pub(crate) fn new(attachment: Attachment, at: Position) -> Self {
+        Self { attachment, stay: None, behind: Some(Box::new(Place { at, seen: None })) }
     }
 
     pub(crate) const fn channel(&self) -> &Channel {
@@ -63,9 +61,9 @@ impl Following {
     }
 
     /// The user is present there for as long as the channel is followed, and is told who else comes and goes.
-    pub(crate) fn stays(&mut self, stay: Stay, user: UserId) {
-        self.stay = Some(stay);
-        self.attachment.introduce(user);
+    pub(crate) fn stays(&mut self, stay: Stay) {
+        self.stay = Some(Box::new(stay));
+        self.attachment.introduce();
     }
 
     /// Makes the peer known to the channel before it is fed.
@@ -74,17 +72,13 @@ impl Following {
     }
 
     /// Follows from another place on.
-    pub(crate) const fn restart(&mut self, at: Position) {
-        self.place = Place::Behind(at);
-        self.seen = None;
+    pub(crate) fn restart(&mut self, at: Position) {
+        self.behind = Some(Box::new(Place { at, seen: None }));
     }
 
     /// The place from which it is to be fed; the start of everything while it is fed.
     pub(crate) fn at(&self) -> Position {
-        match self.place {
-            Place::Behind(at) => at,
-            Place::Fed => Position::start(proto::Epoch(0)),
-        }
+        self.behind.as_ref().map_or(Position::start(proto::Epoch(0)), |place| place.at)
     }
 }
 
@@ -159,7 +153,7 @@ impl Followings {
 
     /// Whether some channel is not fed by the hub.
     pub(crate) fn is_behind(&self) -> bool {
-        self.all.iter().any(|following| following.place != Place::Fed)
+        self.all.iter().any(|following| following.behind.is_some())
     }
 
     /// Goes on with catching up as far as it goes without waiting.
@@ -168,9 +162,10 @@ impl Followings {
             return;
         }
         for following in &mut self.all {
-            let Place::Behind(at) = following.place else { continue };
-            match following.attachment.feed(peer, at, following.seen) {
-                Ok(()) => following.place = Place::Fed,
+            let Some(Place { at, seen }) = following.behind.as_deref() else { continue };
+            let at = *at;
+            match following.attachment.feed(peer, at, *seen) {
+                Ok(()) => following.behind = None,
                 Err(Behind) => {
                     let (node, channel) = (Arc::clone(node), following.attachment.channel().clone());
                     let (limit, latest) = (self.page, following.is_latest());
@@ -204,7 +199,7 @@ impl Followings {
             return;
         };
         // The channel may have been left and joined again meanwhile.
-        if following.place != Place::Behind(after) {
+        if following.behind.as_ref().is_none_or(|place| place.at != after) {
             return;
         }
         let Ok(Continuation { at, gap, entries, .. }) = next else {
@@ -221,8 +216,10 @@ impl Followings {
             self.page =
                 if (queued as usize) < count { queued + 1 } else { self.page.saturating_mul(2) }.min(PAGE);
         }
-        following.seen = Some(seen);
-        self.pause = following.place == Place::Behind(after);
+        if let Some(place) = &mut following.behind {
+            place.seen = Some(seen);
+            self.pause = place.at == after;
+        }
     }
 }
 
@@ -260,7 +257,10 @@ impl Following {
                 }
                 Err(error) => tracing::error!(%channel, %error, "a stored publication cannot be read"),
             }
-            self.place = Place::Behind(position);
+            match &mut self.behind {
+                Some(place) => place.at = position,
+                None => self.restart(position),
+            }
             queued += 1;
         }
         queued

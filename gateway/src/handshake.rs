@@ -56,7 +56,9 @@ impl Door {
         let peer = Arc::new(self.peer(outbound));
         let socket = WebSocket::new(stream, &peer, &self.terms.endpoint, &early);
         let mut connection = Connection::new(self.node, self.terms, peer, socket, guard);
-        connection.run(handshake).await;
+        connection.begin(handshake);
+        // A task of its own, for as long as the client stays: this one is larger by what it took to come here.
+        tokio::spawn(async move { connection.run().await });
     }
 }
 

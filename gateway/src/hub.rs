@@ -18,7 +18,7 @@ use broker::chaos::{Detector, is_off, loses_one};
 use broker::{Broker, Frame, History, PresenceNews, Sink};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use proto::{Channel, ChannelRules, GapReason, Kind, Outgoing, Position, Publication, Step, UserId};
+use proto::{Channel, ChannelRules, GapReason, Kind, Outgoing, Position, Publication, Step};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,7 +59,8 @@ pub(crate) struct Hub {
     asked: mpsc::Sender<Asked>,
 }
 
-type Shard = HashMap<Channel, Entry>;
+/// Boxed, since a table has room for nearly twice as many as there are.
+type Shard = HashMap<Channel, Box<Entry>>;
 
 struct Entry {
     channel: Channel,
@@ -75,10 +76,10 @@ struct Entry {
     waiting: Vec<oneshot::Sender<Position>>,
 }
 
-struct Subscriber {
+pub(crate) struct Subscriber {
     peer: Arc<Peer>,
-    /// Whose presence it makes, if any: who is there is told who else comes and goes.
-    member: Option<UserId>,
+    /// Whether it makes its user present: who is there is told who else comes and goes.
+    is_present: bool,
     /// What comes up to here it knows already. It read that from the stream, and may be ahead of this node.
     after: Position,
     /// Whether it gets what comes. Not while it lags: it catches up from the stream by itself.
@@ -115,11 +116,11 @@ impl Hub {
     /// position.
     pub(crate) async fn attach(self: &Arc<Self>, channel: Channel) -> (Attachment, Position) {
         let latest = self.channels.of(&channel).latest;
-        let (new, known) = {
+        let (new, known, channel) = {
             let mut shard = self.shard(channel.as_str());
-            let entry = shard.entry(channel.clone());
+            let entry = shard.entry(channel);
             let new = matches!(entry, std::collections::hash_map::Entry::Vacant(_));
-            let entry = entry.or_insert_with(|| Entry::new(channel.clone(), latest));
+            let entry = entry.or_insert_with_key(|channel| Box::new(Entry::new(channel.clone(), latest)));
             entry.attachments += 1;
             entry.idle_since = None;
             let known = match entry.follower.position() {
@@ -130,9 +131,11 @@ impl Hub {
                     Err(wait)
                 }
             };
-            (new, known)
+            // The name as the entry has it, which all who attach share.
+            (new, known, entry.channel.clone())
         };
-        let attachment = Attachment { hub: Arc::clone(self), channel, latest, member: None, slot: None };
+        let attachment =
+            Attachment { hub: Arc::clone(self), channel, latest, makes_present: false, slot: None };
         if new {
             self.metrics.channels.inc();
             self.broker.subscribe(std::slice::from_ref(&attachment.channel));
@@ -157,22 +160,22 @@ impl Hub {
         }
     }
 
-    /// The live channels with their positions, to compare with the stream's.
-    pub(crate) fn live_positions(&self) -> Vec<(Channel, Position)> {
+    /// The live channels of one of so many slices with their positions, to compare with the stream's.
+    pub(crate) fn live_positions(&self, slice: usize, slices: usize) -> Vec<(Channel, Position)> {
         let mut all = Vec::new();
-        for shard in &self.shards {
-            let live = |(channel, entry): (&Channel, &Entry)| {
-                Some((channel.clone(), entry.follower.live_position()?))
-            };
-            all.extend(shard.lock().iter().filter_map(live));
+        for shard in self.shards.iter().skip(slice).step_by(slices) {
+            for entry in shard.lock().values() {
+                all.extend(entry.follower.live_position().map(|at| (entry.channel.clone(), at)));
+            }
         }
         all
     }
 
     /// How many users have a session here.
     pub(crate) fn users(&self) -> usize {
-        let is_there = |entry: &&Entry| entry.channel.kind() == Kind::User && !entry.subscribers.is_empty();
-        self.shards.iter().map(|shard| shard.lock().values().filter(is_there).count()).sum()
+        let is_there = |entry: &Entry| entry.channel.kind() == Kind::User && !entry.subscribers.is_empty();
+        let there = |shard: &Shard| shard.values().filter(|entry| is_there(entry)).count();
+        self.shards.iter().map(|shard| there(&shard.lock())).sum()
     }
 
     /// The top of a channel's stream, read when its follower stood at `asked`.
@@ -245,7 +248,7 @@ impl Hub {
         if !entry.waiting.is_empty()
             && let Some(position) = entry.follower.position()
         {
-            for waiting in entry.waiting.drain(..) {
+            for waiting in std::mem::take(&mut entry.waiting) {
                 // Who waited may have given up.
                 let _ = waiting.send(position);
             }

@@ -20,6 +20,8 @@ mod events;
 mod flusher;
 pub mod follower;
 mod following;
+#[cfg(test)]
+mod footprint;
 mod handshake;
 mod hub;
 mod keeper;

@@ -207,6 +207,14 @@ impl Outbound {
         }
     }
 
+    /// Gives back what the queue grew to, if nothing waits: a client that does nothing may do so for long.
+    pub(crate) fn rest(&self) {
+        let queue = &mut self.way.lock().queue;
+        if queue.frames.is_empty() {
+            queue.frames = VecDeque::new();
+        }
+    }
+
     /// Writes what waits, after the socket was found writable.
     pub(crate) fn resume(&self) -> Flush {
         self.way.lock().queue.blocked = false;
@@ -308,5 +316,23 @@ impl Queue {
         self.blocked = false;
         self.taking = Taking::Broken;
         Flush::Broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_in_which_nothing_waits_gives_back_what_it_grew_to() {
+        let outbound = Outbound::to_taker(1024);
+        for _ in 0..10 {
+            outbound.push_control(Bytes::from_static(b"frame"));
+        }
+        outbound.rest();
+        assert_eq!(outbound.take_while(|_| true).len(), 10);
+        assert!(outbound.way.lock().queue.frames.capacity() > 0);
+        outbound.rest();
+        assert_eq!(outbound.way.lock().queue.frames.capacity(), 0);
     }
 }

@@ -80,17 +80,12 @@ async fn answer(hub: &Hub, broker: &dyn Broker, batch: &mut Vec<ReadRequest>) ->
 /// Compares the position of every live channel with its stream, a slice of them each second, so that the loss of a
 /// last frame, after which no other shows the hole, is found within half a minute.
 pub(crate) async fn audit(hub: Arc<Hub>, broker: Arc<dyn Broker>) {
-    let slices = usize::try_from(audit_every(AUDIT).as_secs()).unwrap_or(1);
-    loop {
-        let live = hub.live_positions();
-        let size = live.len().div_ceil(slices).max(1);
-        let mut left = slices;
-        for slice in live.chunks(size) {
-            left = left.saturating_sub(1);
-            time::sleep(Duration::from_secs(1)).await;
-            audit_slice(&hub, &*broker, slice).await;
-        }
-        time::sleep(Duration::from_secs(left as u64)).await;
+    let slices = usize::try_from(audit_every(AUDIT).as_secs()).unwrap_or(1).max(1);
+    for slice in (0..slices).cycle() {
+        let live = hub.live_positions(slice, slices);
+        // What is on its way now has arrived by then.
+        time::sleep(Duration::from_secs(1)).await;
+        audit_slice(&hub, &*broker, &live).await;
     }
 }
 

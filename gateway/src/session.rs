@@ -121,13 +121,13 @@ pub(crate) struct Session {
     resume: Option<Box<Resume>>,
     /// Which of the user's devices the client says to be, until it is admitted.
     device: Option<DeviceId>,
-    /// The request under way.
-    pending: Pending,
+    /// The request under way, if there is one.
+    pending: Option<Box<Pending>>,
     effects: VecDeque<Effect>,
 }
 
 /// What an answer repeats of its request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pending {
     id: Option<RequestId>,
     about: Option<About>,
@@ -152,7 +152,7 @@ impl Session {
             is_accepted: false,
             resume: None,
             device: None,
-            pending: Pending::default(),
+            pending: None,
             effects: VecDeque::new(),
         }
     }
@@ -225,7 +225,7 @@ impl Session {
             Ok(Request { id, command }) => (Pending { id, about: Some(command.about()) }, Ok(command)),
             Err(invalid) => (Pending { id: invalid.id, about: None }, Err((invalid.code, invalid.message))),
         };
-        self.pending = pending;
+        self.pending = Some(Box::new(pending));
         // What cannot be understood counts as well.
         if !self.bucket.take(self.terms.endpoint.rate, now) || !user_may {
             return self.error(ErrorCode::RateLimited, "too many requests; slow down");
@@ -384,7 +384,8 @@ impl Session {
                 if let Some(reason) = gap {
                     let channel = channel.public_name();
                     let gap = Outgoing::Gap { channel: &channel, reason, position };
-                    let frame = self.terms.endpoint.frame(&gap, self.pending.id.as_ref());
+                    let id = self.pending.as_ref().and_then(|pending| pending.id.as_ref());
+                    let frame = self.terms.endpoint.frame(&gap, id);
                     self.send(frame);
                 }
                 self.reply(&Outgoing::History { room: &room, items: &items, position, more });
@@ -473,8 +474,9 @@ impl Session {
 
     /// Answers the request under way.
     fn reply(&mut self, outgoing: &Outgoing<'_>) {
-        let pending = std::mem::take(&mut self.pending);
-        let frame = self.terms.endpoint.frame(outgoing, pending.id.as_ref());
+        let pending = self.pending.take();
+        let id = pending.as_ref().and_then(|pending| pending.id.as_ref());
+        let frame = self.terms.endpoint.frame(outgoing, id);
         self.send(frame);
     }
 
@@ -485,7 +487,7 @@ impl Session {
 
     /// Answers it with an error.
     fn error(&mut self, code: ErrorCode, message: &str) {
-        let about = self.pending.about.take();
+        let about = self.pending.as_mut().and_then(|pending| pending.about.take());
         self.reply(&Outgoing::Error { code, message, about: about.as_ref() });
     }
 

@@ -198,7 +198,7 @@ impl Client {
         let Auth { token, pid, offset, device } = auth.unwrap_or_default();
         let token = token.map(Cow::into_owned).or_else(|| self.token.take());
         let Door { node, terms, .. } = self.door.clone();
-        let pipe = Pipe::new(self.namespace().to_owned());
+        let pipe = Pipe::new(self.namespace().into());
         let mut connection = Box::new(Connection::new(node, terms, Arc::clone(&self.peer), pipe, None));
         let key = pid.and_then(|pid| SessionId::new(&*pid).ok());
         let resume = key.map(|key| Resume { key, told: offset.map(Cow::into_owned) });

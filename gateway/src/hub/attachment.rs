@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use proto::{Channel, Position, UserId};
+use proto::{Channel, Position};
 
 use super::{Hub, Subscriber};
 use crate::peer::Peer;
@@ -14,8 +14,8 @@ pub(crate) struct Attachment {
     pub(super) channel: Channel,
     /// Whether only the newest publication matters.
     pub(super) latest: bool,
-    /// Whose presence the connection makes there.
-    pub(super) member: Option<UserId>,
+    /// Whether the connection makes its user present there.
+    pub(super) makes_present: bool,
     /// Its place among the channel's subscribers, once it was fed.
     pub(super) slot: Option<usize>,
 }
@@ -30,9 +30,9 @@ impl Attachment {
         self.latest
     }
 
-    /// Makes the connection one that is present as this user, from the next time that it is fed.
-    pub(crate) fn introduce(&mut self, user: UserId) {
-        self.member = Some(user);
+    /// Makes the connection one whose user is present, from the next time that it is fed.
+    pub(crate) const fn introduce(&mut self) {
+        self.makes_present = true;
     }
 
     /// Makes the peer one of the channel's, which is not fed yet, but told what nodes tell each other.
@@ -41,7 +41,7 @@ impl Attachment {
         let Some(entry) = shard.get_mut(&self.channel) else { return };
         let after = Position::start(proto::Epoch(0));
         let subscriber =
-            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after, fed: false };
+            Subscriber { peer: Arc::clone(peer), is_present: self.makes_present, after, fed: false };
         self.slot.get_or_insert_with(|| entry.subscribers.insert(subscriber));
     }
 
@@ -65,7 +65,7 @@ impl Attachment {
             return Err(Behind);
         }
         let subscriber =
-            Subscriber { peer: Arc::clone(peer), member: self.member.clone(), after: at, fed: true };
+            Subscriber { peer: Arc::clone(peer), is_present: self.makes_present, after: at, fed: true };
         match self.slot.and_then(|slot| entry.subscribers.get_mut(slot)) {
             Some(paused) => *paused = subscriber,
             None => self.slot = Some(entry.subscribers.insert(subscriber)),

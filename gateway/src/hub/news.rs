@@ -50,7 +50,7 @@ impl Hub {
         let (mut frames, mut after) = (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
         self.feed_all(subscribers, |subscriber| {
             let is_told =
-                subscriber.member.as_ref().is_some_and(|member| but.is_none_or(|but| *member != but.user));
+                subscriber.is_present && but.is_none_or(|but| subscriber.peer.user() != Some(&but.user));
             if is_told {
                 let endpoint = subscriber.peer.endpoint;
                 let both = [

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use broker::{PLACE_KEPT, Place};
-use chassis::auth::{Identity, TokenError};
+use chassis::auth::{Identity, Scopes, TokenError};
 use proto::{Channel, Close, Cursor, ErrorCode, Outgoing, Profile, Room, Timestamp};
 
 use super::member::Member;
@@ -21,10 +21,9 @@ impl Session {
 
     /// `rooms` are those that the endpoint puts the session into.
     pub(super) fn admit(&mut self, mut identity: Identity, rooms: Vec<Room>, now: Timestamp) {
-        // A connection that may live for days keeps what is needed later, not the whole token.
         let profile = self.profile(&identity);
         let device = self.device(&identity);
-        identity.claims.clear();
+        forget(&mut identity);
         self.set(Timer::Authentication, None);
         self.set(Timer::Token, Some(remaining(&identity, now)));
         let since = match &mut self.state {
@@ -78,7 +77,7 @@ impl Session {
         if !member.identity.may_become(&identity) {
             return self.error(ErrorCode::Forbidden, "the new token is of another user");
         }
-        identity.claims.clear();
+        forget(&mut identity);
         let moves = member.refresh(&self.terms, identity, profile, rooms);
         let (info, left) = (member.info(&self.id), remaining(&member.identity, now));
         self.set(Timer::Token, Some(left));
@@ -145,6 +144,13 @@ impl Session {
             }
         }
     }
+}
+
+/// A connection that may live for days keeps what is needed later, not the whole token.
+fn forget(identity: &mut Identity) {
+    identity.claims.clear();
+    identity.scopes = Scopes::default();
+    identity.rooms.shrink_to_fit();
 }
 
 fn remaining(identity: &Identity, now: Timestamp) -> Duration {

@@ -133,6 +133,10 @@ fn has(rooms: &[Room], room: &Room) -> bool {
 
 fn insert(rooms: &mut Vec<Room>, room: Room) {
     if let Err(at) = rooms.binary_search(&room) {
+        if rooms.capacity() == 0 {
+            // Most sessions are in one room.
+            rooms.reserve_exact(1);
+        }
         rooms.insert(at, room);
     }
 }

@@ -105,8 +105,8 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// Runs the session to its end.
-    pub(super) async fn run(mut self) {
+    /// Runs the session to its end. By reference, since a future that owns it would hold it twice.
+    pub(super) async fn run(&mut self) {
         let ended = loop {
             self.link.uncork();
             self.note_deadline();

@@ -150,7 +150,8 @@ impl<S: Service> Core<S> {
         };
         let handshake = self.handshake(link.id(), &["websocket"]);
         let engine = Engine::new(false, &self.config, Instant::now());
-        tokio::spawn(Driver::new(self, link, engine, session, None).run());
+        let mut driver = Driver::new(self, link, engine, session, None);
+        tokio::spawn(async move { driver.run().await });
         Ok(polling::text(Packet::Open(&handshake).to_text()))
     }
 
@@ -177,7 +178,9 @@ impl<S: Service> Core<S> {
             socket.write(Frames::packet(&Packet::Open(&handshake)));
             link.switch(&mut socket);
             let engine = Engine::new(true, &self.config, Instant::now());
-            Driver::new(self, link, engine, session, Some(Box::new(socket))).run().await;
+            let mut driver = Driver::new(self, link, engine, session, Some(Box::new(socket)));
+            // A task of its own, for as long as the client stays: this one is larger by what it took to come here.
+            tokio::spawn(async move { driver.run().await });
         });
         Ok(switching_protocols(accept))
     }

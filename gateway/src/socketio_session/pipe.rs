@@ -15,9 +15,9 @@ use crate::socketio::{Frames, NotConnected};
 
 /// See the module's documentation. Belongs to the task that polls the connection, so nobody has to be woken.
 pub(super) struct Pipe {
-    namespace: String,
+    namespace: Box<str>,
     /// What the connection is to take next. More is given only when it was taken.
-    incoming: Option<Incoming>,
+    incoming: Option<Box<Incoming>>,
     /// The question that the client's next ping is to be, and the one that its last ping was.
     asks: Option<u32>,
     asked: Option<u32>,
@@ -36,13 +36,13 @@ pub(super) enum End {
 }
 
 impl Pipe {
-    pub(super) const fn new(namespace: String) -> Self {
+    pub(super) const fn new(namespace: Box<str>) -> Self {
         Self { namespace, incoming: None, asks: None, asked: None, end: None }
     }
 
     /// The client does something. Only for a connection that takes more.
     pub(super) fn give(&mut self, incoming: Incoming) {
-        self.incoming = Some(incoming);
+        self.incoming = Some(Box::new(incoming));
     }
 
     /// Whether the client is to be pinged.
@@ -65,7 +65,7 @@ impl Pipe {
     /// The client leaves the namespace.
     pub(super) fn leave(&mut self) {
         self.end.get_or_insert(End::Left);
-        self.incoming = Some(Incoming::Goodbye);
+        self.incoming = Some(Box::new(Incoming::Goodbye));
     }
 
     pub(super) const fn end(&self) -> Option<End> {
@@ -86,7 +86,7 @@ impl Transport for Pipe {
 
     fn poll_incoming(&mut self, _cx: &mut Context<'_>) -> Poll<Incoming> {
         match (self.incoming.take(), self.end) {
-            (Some(incoming), _) => Poll::Ready(incoming),
+            (Some(incoming), _) => Poll::Ready(*incoming),
             (None, Some(_)) => Poll::Ready(Incoming::Gone),
             (None, None) => Poll::Pending,
         }
