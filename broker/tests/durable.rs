@@ -252,10 +252,13 @@ async fn pair() -> (Standalone, Standalone) {
     (primary, replica)
 }
 
-/// Waits until a primary counts its replica, which is later than the replica thinks itself in step.
+/// Waits until a primary has heard of its replica how far that is, which is later than the replica thinks itself in step. Only
+/// then it sends what is written.
 async fn in_step(primary: &Standalone) {
-    until("the primary counts its replica", LIMIT, || async {
-        Ok(primary.command(&["WAIT", "1", "50"]).await? == Reply::Int(1))
+    until("the primary has heard of its replica", LIMIT, || async {
+        let replica = primary.info("slave0").await.unwrap_or_default();
+        let offset = replica.split(',').find_map(|field| field.strip_prefix("offset=")?.parse::<u64>().ok());
+        Ok(offset.is_some_and(|offset| offset > 0))
     })
     .await
     .unwrap();

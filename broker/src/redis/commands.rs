@@ -1,5 +1,6 @@
 //! The connections for commands: a few clients, each kept connected, and one way to ask them.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::View;
 use super::config::{Address, RedisConfig, Topology};
 use super::doubter::Doubter;
-use super::link::finder::Finder;
+use super::link::owners::Owners;
 use super::retry::{Repeat, backoff};
-use super::successor;
 use crate::Unavailable;
 
 /// What a command may take, from the call to the last answer, with all its tries.
@@ -66,11 +66,6 @@ impl Commands {
             let (tell, told) = oneshot::channel();
             first.push(told);
             tokio::spawn(keep_connected(client.clone(), Doubter::new(config), commands.state.clone(), tell));
-        }
-        if matches!(config.topology(), Topology::Sentinel { .. }) {
-            let closed = commands.state.closed.clone();
-            let follow = successor::follow(commands.pool.clone(), Finder::new(config));
-            tokio::spawn(async move { closed.run_until_cancelled(follow).await });
         }
         let deadline = Instant::now() + FIRST_CONNECTION;
         for told in first {
@@ -138,7 +133,7 @@ impl Commands {
                 // The client's own timeout counts from each command anew, and `command` may be two.
                 match tokio::time::timeout_at(deadline, answer).await {
                     Ok(Ok(answer)) => {
-                        self.note(None);
+                        self.note(None::<&Error>);
                         return Ok(answer);
                     }
                     Ok(Err(error)) => error,
@@ -184,6 +179,23 @@ impl Commands {
         }
     }
 
+    /// Has those connect anew that are at none of these servers.
+    pub(super) async fn leave_all_but(&self, owners: &Owners) {
+        for client in self.pool.clients() {
+            let strays = client.active_connections().into_iter().any(|server| {
+                let at = Address { host: server.host.to_string(), port: server.port };
+                !owners.servers().any(|owner| *owner == at)
+            });
+            if !strays {
+                continue;
+            }
+            tracing::warn!("another redis server is the primary now; connecting to it");
+            if let Err(error) = client.force_reconnection().await {
+                tracing::debug!(%error, "connecting to the new primary failed");
+            }
+        }
+    }
+
     /// Ends the connections.
     pub(super) async fn close(&self) {
         self.state.closed.cancel();
@@ -198,8 +210,8 @@ impl Commands {
         self.state.closed.cancel();
     }
 
-    /// Notes how a command ended.
-    fn note(&self, failure: Option<&Error>) {
+    /// Notes how a command ended, also one that went over other connections.
+    pub(super) fn note(&self, failure: Option<&impl Display>) {
         let answered = failure.is_none();
         // A store to a line that all cores read is not free. Of several who see a change one stores it, and says so.
         if self.state.answered.load(Ordering::Relaxed) == answered

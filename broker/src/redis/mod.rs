@@ -1,7 +1,6 @@
 //! The broker that joins the nodes of a cluster through Redis.
 
 mod answers;
-mod assured;
 mod breaker;
 mod commands;
 mod config;
@@ -16,6 +15,7 @@ mod note;
 mod outbox;
 mod places;
 mod presence;
+mod publishing;
 mod reply;
 mod retry;
 mod revocations;
@@ -38,7 +38,6 @@ use crate::{
     Reached, Revocation, RoomCount, Sink, Unavailable,
 };
 use answers::Answers;
-use assured::Assured;
 use commands::Commands;
 pub use config::{Address, ConfigError, Credentials, RedisConfig, Topology};
 use devices::Devices;
@@ -46,10 +45,12 @@ use kept::Kept;
 use keys::Keys;
 use leases::RENEWAL;
 use link::Link;
+use link::finder::Finder;
 use memberships::Memberships;
 use outbox::Outboxes;
 use places::Places;
 use presence::{News, Present};
+use publishing::Publishing;
 use revocations::Revocations;
 use store::Store;
 
@@ -85,9 +86,15 @@ impl RedisBroker {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
         let outboxes = Outboxes::new(commands.clone(), keys.clone());
-        let assured = Arc::new(Assured::new(&config));
+        let publishing = Arc::new(Publishing::new(&config));
+        let closed = CancellationToken::new();
+        if matches!(config.topology(), Topology::Sentinel { .. }) {
+            let follow = successor::follow(Finder::new(&config), commands.clone(), publishing.clone());
+            let closed = closed.clone();
+            tokio::spawn(async move { closed.run_until_cancelled(follow).await });
+        }
         let store =
-            Store::new(commands.clone(), assured, keys.clone(), outboxes.clone(), config.is_cluster());
+            Store::new(commands.clone(), publishing, keys.clone(), outboxes.clone(), config.is_cluster());
         let verb = if config.is_cluster() { "SPUBLISH" } else { "PUBLISH" };
         let news = News { verb, limit: config.presence_limit() };
         let present = Present::new(commands.clone(), keys.clone(), node, news);
@@ -98,9 +105,9 @@ impl RedisBroker {
         let kept = Kept::new(commands.clone(), keys.clone());
         let devices = Devices::new(commands.clone(), keys.clone());
         let link = Link::new(config, Arc::new(move |channel| keys.channel(channel)), SHARDS);
-        let closed = CancellationToken::new();
         if let Err(error) = present.renew().await {
             if commands::forbids(&error) {
+                closed.cancel();
                 commands.close().await;
                 return Err(error);
             }

@@ -9,15 +9,15 @@ use fred::types::Value;
 use fred::types::scripts::Script;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use proto::{Channel, Position};
+use proto::{Channel, Durability, Position};
 use tokio::time::Instant;
 
-use super::assured::{Assured, Level};
 use super::breaker::{Breaker, View};
 use super::commands::Commands;
 use super::keys::Keys;
 use super::link::slot::slot;
 use super::outbox::{Outboxes, TICKETS, void};
+use super::publishing::{Call, Publishing};
 use super::reply::{Outcome, Reading};
 use super::retry::Repeat;
 use super::wire;
@@ -44,7 +44,7 @@ const TOPS_IN_FLIGHT: usize = 256;
 #[derive(Clone)]
 pub(super) struct Store {
     commands: Commands,
-    assured: Arc<Assured>,
+    publishing: Arc<Publishing>,
     breaker: Arc<Mutex<Breaker>>,
     keys: Keys,
     outboxes: Outboxes,
@@ -55,17 +55,17 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn new(
         commands: Commands,
-        assured: Arc<Assured>,
+        publishing: Arc<Publishing>,
         keys: Keys,
         outboxes: Outboxes,
         sharded: bool,
     ) -> Self {
-        Self { commands, assured, breaker: Arc::default(), keys, outboxes, sharded }
+        Self { commands, publishing, breaker: Arc::default(), keys, outboxes, sharded }
     }
 
     /// Ends the connections that are the store's own.
     pub(super) fn close(&self) {
-        self.assured.close();
+        self.publishing.close();
     }
 
     /// Publishes, unless it is known that this would fail, after a wait.
@@ -74,20 +74,19 @@ impl Store {
         channel: &Channel,
         publish: &Publish,
     ) -> Result<Published, PublishError> {
-        let place = || if self.sharded { slot(self.keys.channel(channel).as_bytes()) } else { 0 };
         let (view, begun) = (self.commands.view(), Instant::now());
         {
             let mut breaker = self.breaker.lock();
             let goes_well = view != View::Down && breaker.is_closed();
-            if !goes_well && !breaker.admits(place(), view, begun) {
+            if !goes_well && !breaker.admits(self.place(channel), view, begun) {
                 return Err(Unavailable("redis was away a moment ago".to_owned()).into());
             }
         }
         let outcome = self.publish_anyway(channel, publish).await;
-        let succeeded = !matches!(outcome, Err(PublishError::Unavailable(_)));
+        let succeeded = !outcome.as_ref().is_err_and(is_away);
         let mut breaker = self.breaker.lock();
         if !succeeded || !breaker.is_closed() {
-            breaker.ended(place(), succeeded, begun.elapsed(), Instant::now());
+            breaker.ended(self.place(channel), succeeded, begun.elapsed(), Instant::now());
         }
         drop(breaker);
         outcome
@@ -121,49 +120,41 @@ impl Store {
         id: Option<(IdempotencyKey, String)>,
         outbox: Option<u32>,
     ) -> Result<Outcome, PublishError> {
-        let level = Level::of(retention.durability);
+        let (name, epoch, nonce) = (self.keys.channel(channel), random(), random());
         let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
-        // Without an id a repetition is found by its nonce, but only if it says that it is one.
-        let repeat = if id.is_some() { Repeat::Harmless } else { Repeat::Marked };
-        let mut arguments = vec![
-            Value::Bytes(payload),
-            self.keys.channel(channel).into(),
-            self.verb(),
-            retention.size.to_string().into(),
-            millis(retention.age),
-            millis((retention.age * 2).max(retention.age.saturating_add(META_MARGIN))),
-            random().to_string().into(),
-            random().to_string().into(),
-            "".into(),
-        ];
         let (mut fingerprint, mut window) = (String::new(), Duration::ZERO);
         if let Some((id, printed)) = id {
             keys.push(self.keys.record(channel, id));
             (fingerprint, window) = (printed, id.window());
         }
-        arguments.extend([fingerprint.into(), millis(window)]);
         if outbox.is_some() {
             keys.extend([self.keys.outbox(channel), self.keys.mark(channel)]);
         }
-        arguments.push(outbox.map_or_else(String::new, |most| most.to_string()).into());
+        let room = outbox.map_or_else(String::new, |most| most.to_string());
         let mut ticket = String::new();
         for _ in 0..TICKETS {
-            let arguments = |attempt| {
-                let mut arguments = arguments.clone();
-                arguments.push(ticket.as_str().into());
-                arguments.push(if level.is_some() { "1" } else { "" }.into());
-                if attempt > 0
-                    && let Some(repeated) = arguments.get_mut(8)
-                {
-                    *repeated = "1".into();
-                }
-                arguments
+            // A repetition is found by its nonce, but only if it says that it is one.
+            let call = |attempt| {
+                Call::new(&PUBLISH, &keys)
+                    .text(&payload)
+                    .text(name.as_bytes())
+                    .text(self.verb().as_bytes())
+                    .number(retention.size.into())
+                    .millis(retention.age)
+                    .millis((retention.age * 2).max(retention.age.saturating_add(META_MARGIN)))
+                    .number(epoch)
+                    .number(nonce)
+                    .flag(attempt > 0)
+                    .text(fingerprint.as_bytes())
+                    .millis(window)
+                    .text(room.as_bytes())
+                    .text(ticket.as_bytes())
+                    .flag(retention.durability != Durability::Memory)
             };
-            let done = match level {
-                None => self.commands.script(repeat, &PUBLISH, &keys, arguments).await?,
-                Some(level) => self.assured.script(level, &PUBLISH, &keys, arguments).await?,
-            };
-            let Outcome::Unmarked(drawn) = done else { return Ok(done) };
+            let done = self.publishing.run(retention.durability, self.place(channel), call).await;
+            self.commands.note(done.as_ref().err().filter(|error| is_away(error)));
+            let outcome = done?;
+            let Outcome::Unmarked(drawn) = outcome else { return Ok(outcome) };
             ticket = drawn.to_string();
             self.outboxes.mark(channel).await?;
         }
@@ -180,7 +171,7 @@ impl Store {
         let arguments = [
             Value::Bytes(wire::encode(&Frame { step: None, payload })),
             self.keys.channel(channel).into(),
-            self.verb(),
+            self.verb().into(),
             random().to_string().into(),
             fingerprint.into(),
             millis(id.window()),
@@ -272,9 +263,19 @@ impl Store {
         self.commands.script(Repeat::Harmless, &READ, &keys, |_| arguments.to_vec()).await
     }
 
-    fn verb(&self) -> Value {
-        if self.sharded { "SPUBLISH" } else { "PUBLISH" }.into()
+    const fn verb(&self) -> &'static str {
+        if self.sharded { "SPUBLISH" } else { "PUBLISH" }
     }
+
+    /// The slot that a channel is in; without a cluster there is one place for all.
+    fn place(&self, channel: &Channel) -> u16 {
+        if self.sharded { slot(self.keys.channel(channel).as_bytes()) } else { 0 }
+    }
+}
+
+/// Whether a publish failed because Redis could not be asked, or did not answer.
+const fn is_away(error: &PublishError) -> bool {
+    matches!(error, PublishError::Unavailable(_))
 }
 
 /// A number for an epoch or a nonce: zero has a meaning of its own.

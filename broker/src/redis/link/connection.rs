@@ -178,10 +178,23 @@ impl Connection {
     pub(in crate::redis) async fn exchange(
         &mut self,
         commands: &[u8],
+        take: impl FnMut(&Value<'_>) -> bool,
+    ) -> Result<(), LinkError> {
+        self.send(commands).await?;
+        self.receive(take).await
+    }
+
+    /// Sends commands, or a part of them.
+    pub(in crate::redis) async fn send(&mut self, commands: &[u8]) -> Result<(), LinkError> {
+        self.stream.write_all(commands).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Passes on answers, without pushes, until `take` says that it was the last one.
+    pub(in crate::redis) async fn receive(
+        &mut self,
         mut take: impl FnMut(&Value<'_>) -> bool,
     ) -> Result<(), LinkError> {
-        self.stream.write_all(commands).await?;
-        self.stream.flush().await?;
         let mut last = false;
         while !last {
             self.unread.fill(&mut self.stream).await?;

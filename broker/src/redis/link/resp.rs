@@ -7,7 +7,7 @@
 //! Published messages, nearly all that a subscription connection receives, take a path of their own that allocates
 //! nothing. Protocol: <https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 /// What a parser accepts. Anything beyond is a violation.
 #[derive(Debug, Clone, Copy)]
@@ -374,12 +374,47 @@ fn integer(text: &[u8]) -> Result<i64, Violation> {
 }
 
 /// Appends a command in its wire form: an array of strings.
-pub fn write_command<'a>(out: &mut BytesMut, arguments: impl ExactSizeIterator<Item = &'a [u8]>) {
-    out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
-    for argument in arguments {
-        out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-        out.extend_from_slice(argument);
-        out.extend_from_slice(b"\r\n");
+pub fn write_command<'a>(out: &mut BytesMut, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+    write_length(out, b'*', words.len());
+    words.for_each(|word| write_word(out, word));
+}
+
+/// Appends a string.
+pub(in crate::redis) fn write_word(out: &mut BytesMut, word: &[u8]) {
+    write_length(out, b'$', word.len());
+    out.extend_from_slice(word);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what begins an array (`*`) or a string (`$`).
+pub(in crate::redis) fn write_length(out: &mut BytesMut, kind: u8, length: usize) {
+    out.put_u8(kind);
+    out.extend_from_slice(Decimal::of(length as u64).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number in decimal digits.
+pub(in crate::redis) struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    pub(in crate::redis) fn of(mut number: u64) -> Self {
+        let mut decimal = Self { digits: [b'0'; 20], start: 20 };
+        for digit in decimal.digits.iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            decimal.start -= 1;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        decimal
+    }
+
+    pub(in crate::redis) fn as_bytes(&self) -> &[u8] {
+        self.digits.get(self.start..).unwrap_or_default()
     }
 }
 

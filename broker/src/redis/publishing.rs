@@ -1,23 +1,26 @@
-//! Publishing that succeeds only when more than the memory of one server has the message.
+//! Publishing, on connections of its own.
 //!
-//! `WAIT` and `WAITAOF` vouch for the writes of the connection that they come on. A connection that was made anew since the
-//! write vouches for nothing and answers all the same; client libraries reconnect by themselves and do not tell. So this
-//! has connections of its own, on which a script and its wait go together or not at all.
+//! Calls that come while others are under way gather, and go to the server together: in one write, which it reads at once and
+//! answers at once. The client library writes and reads each command by itself; with it a publish cost this process
+//! three times as much, and the server half as much again.
+//!
+//! Durability needs it too. `WAIT` and `WAITAOF` vouch for the writes of the connection that they come on. A connection that
+//! was made anew since the write vouches for nothing and answers all the same; client libraries reconnect by themselves
+//! and do not tell. Here a script and its wait go together or not at all.
 //!
 //! ```text
-//! Assured ── Finder   who has the slots                                   (I/O)
-//!   └──────── Lane    what is for one server, a few connections each      (I/O)
+//! Publishing ── Finder   who has the slots                                   (I/O)
+//!   └────────── Lane     what is for one server, a few connections each      (I/O)
+//!                 └───── Call    a script with its words, as bytes
 //! ```
 
+mod call;
 mod lane;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use fred::error::{Error, ErrorKind};
-use fred::types::Value;
-use fred::types::scripts::Script;
 use parking_lot::Mutex;
 use proto::Durability;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -27,51 +30,19 @@ use super::config::{Address, RedisConfig};
 use super::link::connection::{Dialer, LinkError};
 use super::link::finder::Finder;
 use super::link::owners::Owners;
-use super::link::resp::write_command;
-use super::link::slot::slot;
 use super::reply::Outcome;
 use super::retry::{Repeat, backoff};
+use crate::publish::patience;
 use crate::{PublishError, Unavailable};
+pub(super) use call::Call;
 use lane::{Lane, Miss};
 
 /// After the servers were looked up, a failure for this long says nothing against what was found: calls that were under way
 /// together fail together.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Level {
-    /// One replica has it.
-    Replica,
-    /// It is on the disk of the primary.
-    Fsync,
-}
-
-impl Level {
-    /// What to wait for, if for anything.
-    pub(super) const fn of(durability: Durability) -> Option<Self> {
-        match durability {
-            Durability::Memory => None,
-            Durability::Replica => Some(Self::Replica),
-            Durability::Fsync => Some(Self::Fsync),
-        }
-    }
-
-    const fn durability(self) -> Durability {
-        match self {
-            Self::Replica => Durability::Replica,
-            Self::Fsync => Durability::Fsync,
-        }
-    }
-
-    /// How long the server waits before it says how far it came.
-    const fn patience(self) -> Duration {
-        crate::publish::patience(self.durability())
-    }
-}
-
-/// Runs publishing scripts and waits for what came of them.
-pub(super) struct Assured {
+/// Runs publishing scripts, and waits until their effect is where it should be.
+pub(super) struct Publishing {
     dialer: Dialer,
     /// Asked by one call at a time; the others then know as well.
     finder: tokio::sync::Mutex<Finder>,
@@ -82,11 +53,11 @@ pub(super) struct Assured {
 struct Known {
     /// Who has the slots, and since when that is known.
     owners: Option<(Owners, Instant)>,
-    lanes: HashMap<(Address, Level), Lane>,
+    lanes: HashMap<Address, HashMap<Durability, Lane>>,
     closed: bool,
 }
 
-impl Assured {
+impl Publishing {
     /// Connects to nobody yet.
     pub(super) fn new(config: &RedisConfig) -> Self {
         let dialer = Dialer {
@@ -97,24 +68,25 @@ impl Assured {
         Self { dialer, finder: tokio::sync::Mutex::new(Finder::new(config)), known: Mutex::default() }
     }
 
-    /// Runs a script that may be repeated if it is told so, and waits until its effect is where `level` says. `arguments` gets the
-    /// number of the try, from 0.
-    pub(super) async fn script(
+    /// Runs a script in a slot, and waits until its effect is where `durability` says. `call` gets the number of the try, from 0:
+    /// a script that runs again must know that it does.
+    pub(super) async fn run(
         &self,
-        level: Level,
-        script: &Script,
-        keys: &[String],
-        arguments: impl Fn(u32) -> Vec<Value> + Sync,
+        durability: Durability,
+        slot: u16,
+        call: impl Fn(u32) -> Call,
     ) -> Result<Outcome, PublishError> {
-        let slot = slot(keys.first().map_or(&[], |key| key.as_bytes()));
         let deadline = Instant::now() + BUDGET;
+        // Lanes keep to the deadline themselves, but one that hangs must not hold up its callers.
+        let limit = match durability {
+            Durability::Memory => deadline,
+            Durability::Replica | Durability::Fsync => deadline + BUDGET + patience(durability) * 2,
+        };
         let mut attempt = 0;
         let mut redirected = None;
         loop {
-            let command = eval(script, keys, &arguments(attempt));
-            let trying = self.attempt(level, slot, redirected.take(), command, deadline);
-            // Lanes keep to the deadline themselves, but one that hangs must not hold up its callers.
-            let tried = timeout_at(deadline + BUDGET + level.patience() * 2, trying).await;
+            let trying = self.attempt(durability, slot, redirected.take(), call(attempt), deadline);
+            let tried = timeout_at(limit, trying).await;
             let error = match tried.unwrap_or_else(|_| Err(Miss::lost("no answer in time"))) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Miss::Unsupported(reason)) => return Err(PublishError::Unsupported(reason)),
@@ -137,6 +109,13 @@ impl Assured {
         }
     }
 
+    /// Takes note of who has the slots. What is under way elsewhere may still be answered.
+    pub(super) fn learn(&self, owners: Owners) {
+        let mut known = self.known.lock();
+        known.lanes.retain(|address, _| owners.servers().any(|server| server == address));
+        known.owners = Some((owners, Instant::now()));
+    }
+
     /// Ends the connections; what is under way may still be answered.
     pub(super) fn close(&self) {
         let mut known = self.known.lock();
@@ -146,28 +125,41 @@ impl Assured {
 
     async fn attempt(
         &self,
-        level: Level,
+        durability: Durability,
         slot: u16,
         redirected: Option<Address>,
-        command: Bytes,
+        call: Call,
         deadline: Instant,
     ) -> Result<Outcome, Miss> {
-        let asking = redirected.is_some();
-        let address = match redirected {
-            Some(address) => address,
-            None => timeout_at(deadline, self.owner(slot))
-                .await
-                .map_err(|_| Miss::lost("nobody says who has the slot"))??,
-        };
-        let lane = {
-            let mut known = self.known.lock();
-            if known.closed {
-                return Err(Miss::lost("the broker is closed"));
+        if let Some(there) = redirected {
+            return self.lane(&there, durability)?.carry_out(call, true, deadline).await;
+        }
+        let lane = match self.known_lane(slot, durability) {
+            Some(lane) => lane,
+            None => {
+                let looking = timeout_at(deadline, Box::pin(self.owner(slot))).await;
+                let owner = looking.map_err(|_| Miss::lost("nobody says who has the slot"))??;
+                self.lane(&owner, durability)?
             }
-            let start = || Lane::start(level, &self.dialer, &address);
-            known.lanes.entry((address.clone(), level)).or_insert_with(start).clone()
         };
-        lane.carry_out(command, asking, deadline).await
+        lane.carry_out(call, false, deadline).await
+    }
+
+    /// The lane of the server that is known to have a slot, if it was needed before.
+    fn known_lane(&self, slot: u16, durability: Durability) -> Option<Lane> {
+        let known = self.known.lock();
+        let (owners, _) = known.owners.as_ref()?;
+        known.lanes.get(owners.of(slot)?)?.get(&durability).cloned()
+    }
+
+    fn lane(&self, address: &Address, durability: Durability) -> Result<Lane, Miss> {
+        let mut known = self.known.lock();
+        if known.closed {
+            return Err(Miss::lost("the broker is closed"));
+        }
+        let start = || Lane::start(durability, &self.dialer, address);
+        let lanes = known.lanes.entry(address.clone()).or_default();
+        Ok(lanes.entry(durability).or_insert_with(start).clone())
     }
 
     /// The server that has a slot.
@@ -180,10 +172,8 @@ impl Assured {
             return Ok(owner);
         }
         let owners = finder.find().await.map_err(|error| Miss::Lost(error.to_string()))?;
-        let mut known = self.known.lock();
-        known.lanes.retain(|(address, _), _| owners.servers().any(|server| server == address));
         let owner = owners.of(slot).cloned();
-        known.owners = Some((owners, Instant::now()));
+        self.learn(owners);
         owner.ok_or_else(|| Miss::Lost(LinkError::Nowhere.to_string()))
     }
 
@@ -204,19 +194,6 @@ impl Assured {
 fn asked_elsewhere(error: &str) -> Option<Address> {
     let (host, port) = error.strip_prefix("ASK ")?.split(' ').nth(1)?.rsplit_once(':')?;
     Some(Address { host: host.to_owned(), port: port.parse().ok()? }).filter(|_| !host.is_empty())
-}
-
-/// The script with its text, since a connection that may go any moment is not the place to remember what a server knows.
-fn eval(script: &Script, keys: &[String], arguments: &[Value]) -> Bytes {
-    let text = script.lua().cloned().unwrap_or_default();
-    let count = keys.len().to_string();
-    let arguments: Vec<_> = arguments.iter().map(|value| value.as_bytes().unwrap_or_default()).collect();
-    let words: [&[u8]; 3] = [b"EVAL", text.as_bytes(), count.as_bytes()];
-    let words: Vec<&[u8]> =
-        words.into_iter().chain(keys.iter().map(String::as_bytes)).chain(arguments).collect();
-    let mut out = BytesMut::new();
-    write_command(&mut out, words.into_iter());
-    out.freeze()
 }
 
 #[cfg(test)]
