@@ -222,7 +222,7 @@ impl Api {
     }
 
     /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
-    async fn take_in(&self, request: Request) -> Result<(Caller, HeaderMap, Bytes), Refusal> {
+    async fn take_in(&self, request: Request) -> Result<(Arc<Caller>, HeaderMap, Bytes), Refusal> {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;

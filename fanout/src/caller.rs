@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use broker::Revocation;
-use chassis::auth::{ApiKey, ApiKeys, Identity, Revoked, Scopes, Tenants, Verifier};
+use chassis::auth::{ApiKey, ApiKeys, Identity, Revoked, Scopes, Tenants, TokenError, Verifier};
 use proto::{Tenant, Timestamp, UserId};
 use serde_json::{Map, Value};
 
 use crate::api::now;
 use crate::config::FanoutConfig;
+use crate::known::{Good, Known};
 use crate::refusal::{Refusal, at};
 
 /// Whose calls are taken: those who present a good token or a known API key.
@@ -16,6 +17,7 @@ use crate::refusal::{Refusal, at};
 pub struct Callers {
     tokens: Arc<Verifier>,
     keys: Arc<ApiKeys>,
+    known: Arc<Known>,
 }
 
 /// A caller whose credential was found good.
@@ -47,8 +49,8 @@ enum Reach {
 
 impl Callers {
     /// Callers by tokens and by API keys; either may be empty.
-    pub const fn new(tokens: Arc<Verifier>, keys: Arc<ApiKeys>) -> Self {
-        Self { tokens, keys }
+    pub fn new(tokens: Arc<Verifier>, keys: Arc<ApiKeys>) -> Self {
+        Self { tokens, keys, known: Arc::default() }
     }
 
     /// Notes which tokens are revoked.
@@ -58,12 +60,22 @@ impl Callers {
     }
 
     /// Who presents this credential.
-    pub(crate) async fn identify(&self, credential: &str, now: Timestamp) -> Result<Caller, Refusal> {
+    pub(crate) async fn identify(&self, credential: &str, now: Timestamp) -> Result<Arc<Caller>, Refusal> {
         if ApiKeys::looks_like_one(credential) {
-            Ok(self.keys.find(credential).map_err(|_| Refusal::UnknownApiKey)?.into())
-        } else {
-            Ok(self.tokens.verify_or_refresh(credential, now.0 / 1000).await?.into())
+            let key = self.keys.find(credential).map_err(|_| Refusal::UnknownApiKey)?;
+            return Ok(Arc::new(key.into()));
         }
+        let (seconds, keys) = (now.0 / 1000, self.tokens.generation());
+        if let Some(good) = self.known.find(credential, seconds, keys) {
+            let revoked = self.tokens.revocations().cover(&good.facts);
+            return if revoked { Err(TokenError::Revoked.into()) } else { Ok(good.caller) };
+        }
+        // Keys that come meanwhile are newer than what is noted, which then is not found again.
+        let identity = self.tokens.verify_or_refresh(credential, seconds).await?;
+        let (facts, expires_at) = (identity.token, identity.expires_at);
+        let caller = Arc::new(Caller::from(identity));
+        self.known.note(credential, Good { caller: Arc::clone(&caller), facts, expires_at, keys });
+        Ok(caller)
     }
 }
 

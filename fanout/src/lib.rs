@@ -18,6 +18,7 @@ mod docs;
 mod enrich;
 mod hook;
 mod intake;
+mod known;
 mod mapping;
 mod metrics;
 mod openapi;

@@ -66,6 +66,11 @@ impl KeySource {
         self.current.load_full()
     }
 
+    /// How often it was fetched, or tried to be.
+    pub(super) fn generation(&self) -> u64 {
+        *self.rounds.borrow()
+    }
+
     /// Fetches until `stop`.
     pub(super) async fn run(&self, stop: &CancellationToken) {
         // A run that was dropped in the middle of a fetch must not keep this one from beginning.

@@ -89,6 +89,11 @@ impl Verifier {
         if missing && source.refreshed().await { self.verify(token, now) } else { outcome }
     }
 
+    /// Which keys are here: another number whenever others may have been fetched.
+    pub fn generation(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.generation())
+    }
+
     /// Keeps the key set up to date until `stop`. Must run once beside whatever uses the verifier or clones of it;
     /// ends at once if there is nothing to fetch.
     pub async fn run(&self, stop: CancellationToken) {
