@@ -69,7 +69,7 @@ impl Failure {
 /// `id`, and it is published once.
 #[utoipa::path(
     post,
-    path = "/publish",
+    path = "/v1/publish",
     tag = "publish",
     params(
         ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 128,

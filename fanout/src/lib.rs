@@ -113,7 +113,6 @@ impl Fanout {
 /// The calls together with their description, so that neither is without the other.
 fn routes() -> OpenApiRouter<Arc<api::Api>> {
     let v1 = OpenApiRouter::new()
-        .routes(routes!(api::publish))
         .routes(routes!(api::publish_batch))
         .routes(routes!(api::publish_stream))
         .routes(routes!(admin::memberships::join, admin::memberships::leave))
@@ -132,7 +131,9 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(admin::users::sessions, admin::users::disconnect))
         .routes(routes!(admin::users::disconnect_session))
         .fallback(api::not_found);
-    OpenApiRouter::with_openapi(openapi::outline()).nest("/v1", v1)
+    // Outside of the nest, whose paths are taken apart and put together for each call.
+    let publish = routes!(api::publish);
+    OpenApiRouter::with_openapi(openapi::outline()).routes(publish).nest("/v1", v1)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proto::ErrorCode;
 use serde::Serialize;
+use tower::util::MapResponseLayer;
 
 /// The media type of problem details (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -124,11 +125,11 @@ pub fn with_problems<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Rou
                 .status(StatusCode::METHOD_NOT_ALLOWED)
                 .detail("this path does not have that method; the header Allow lists those that it has")
         })
-        .layer(axum::middleware::map_response(translate))
+        .layer(MapResponseLayer::new(translate))
 }
 
 /// Replaces the plain text with which extractors refuse; answers that a handler made are left alone.
-async fn translate(response: Response) -> Response {
+fn translate(response: Response) -> Response {
     let status = response.status();
     let is_plain = response
         .headers()

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::middleware::map_response;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 
 use super::CommonConfig;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -115,13 +116,13 @@ impl Server {
 /// Ends each connection with its next answer once the process leaves. One that stayed open until the drain could be
 /// closed in the very moment in which its caller sends the next request, and nobody could tell whether that was read.
 fn sends_callers_elsewhere(router: Router, lifecycle: Lifecycle) -> Router {
-    router.layer(map_response(move |mut response: Response<_>| {
+    router.layer(MapResponseLayer::new(move |mut response: Response<Body>| {
         let stays =
             lifecycle.phase() < Phase::Leaving || response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if !stays {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        std::future::ready(response)
+        response
     }))
 }
 
