@@ -26,6 +26,7 @@ use crate::rate::Rates;
 use crate::refusal::{Refusal, read_json};
 use crate::request::{BatchRequest, MAX_BATCH_CHANNELS, MAX_ITEMS, Order, PublishRequest};
 use crate::response::{BatchResponse, BulkResponse, ItemResult, PublishResponse, Receipt};
+use crate::share::{Share, Shares};
 
 /// What every call uses.
 pub(crate) struct Api {
@@ -34,6 +35,8 @@ pub(crate) struct Api {
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) callers: Callers,
     pub(crate) in_flight: Semaphore,
+    /// How many of these each caller that publishes may hold.
+    pub(crate) shares: Shares,
     /// How many messages each caller may publish.
     pub(crate) publishing: Rates,
     /// How often each caller may administer.
@@ -213,6 +216,7 @@ impl Api {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;
+        let caller = self.shares.take(caller)?;
         self.publishing.take(&caller.publisher, 1)?;
         require(NDJSON, &head.headers)?;
         if idempotency_key(&head.headers)?.is_some() {
@@ -222,10 +226,11 @@ impl Api {
     }
 
     /// Who calls, and with what. Strangers are refused before their body is read, and what is read is within limits.
-    async fn take_in(&self, request: Request) -> Result<(Arc<Caller>, HeaderMap, Bytes), Refusal> {
+    async fn take_in(&self, request: Request) -> Result<(Share<'_>, HeaderMap, Bytes), Refusal> {
         let (head, body) = request.into_parts();
         let caller = self.callers.identify(bearer(&head.headers)?, now()).await?;
         caller.may_publish(&self.config)?;
+        let caller = self.shares.take(caller)?;
         self.publishing.take(&caller.publisher, 1)?;
         require(JSON, &head.headers)?;
         Ok((caller, head.headers, read_body(body, self.config.max_body).await?))

@@ -18,7 +18,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         key: "publish.max_in_flight",
         kind: Kind::Integer,
         default: "256",
-        help: "The most publish calls worked on at a time; more are answered 503 at once.",
+        help: "The most publish calls worked on at a time, three quarters of them for one caller; more are answered 503 at \
+               once.",
     },
     OptionSpec {
         key: "publish.rate",

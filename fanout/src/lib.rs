@@ -29,6 +29,7 @@ mod rate;
 mod refusal;
 mod request;
 mod response;
+mod share;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use hook::Hooks;
 pub use outbox::{Deliveries, Receivers};
 
 use rate::Rates;
+use share::Shares;
 
 /// The HTTP API of one process.
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Fanout {
     ) -> Result<Self, prometheus::Error> {
         let api = api::Api {
             in_flight: Semaphore::new(config.max_in_flight),
+            shares: Shares::of(config.max_in_flight),
             publishing: Rates::new(config.publish_rate, request::MAX_ITEMS as u32),
             administering: Rates::new(config.admin_rate, 1),
             publisher: publisher::Publisher::new(broker, rules),

@@ -95,6 +95,38 @@ async fn a_caller_that_publishes_too_fast_is_refused_and_others_are_not() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_caller_leaves_places_for_the_others() {
+    let config = FanoutConfig { max_in_flight: 8, ..FanoutConfig::default() };
+    let api = Api::configured(Behaviour::Works, config);
+    // Calls whose bodies do not come: single ones and streams, again and again.
+    let flood: Vec<_> = (0..100)
+        .map(|number| {
+            let (path, kind) = match number % 2 {
+                0 => ("/v1/publish", "application/json"),
+                _ => ("/v1/publish/stream", "application/x-ndjson"),
+            };
+            let never = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+            let mut request = post(path, "acme").body(never).unwrap();
+            request.headers_mut().insert("content-type", kind.parse().unwrap());
+            tokio::spawn(support::call(api.router.clone(), request))
+        })
+        .collect();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(api.metric("fanout_inflight"), ["fanout_inflight 6"]);
+    for _ in 0..50 {
+        let answer = api.call(post("/v1/publish", "key").body(MESSAGE.into()).unwrap()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    for call in flood {
+        let answer = call.await.unwrap();
+        assert!([408, 503].contains(&answer.status), "{}", answer.text);
+    }
+    assert_eq!(api.post("/v1/publish", MESSAGE).await.status, 200, "the places are free again");
+}
+
 #[tokio::test]
 async fn a_caller_that_administers_too_fast_is_refused_and_may_publish() {
     let config = FanoutConfig { admin_rate: 1, ..FanoutConfig::default() };
