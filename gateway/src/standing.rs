@@ -21,6 +21,9 @@ use crate::ws_frame;
 /// What a client is told that has not come further anywhere.
 const NOWHERE: &str = "-";
 
+/// How many channels most sessions have: the user's own, everyone's, and a room.
+const CHANNELS: usize = 3;
+
 /// What is kept of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -87,7 +90,11 @@ impl Standing {
     pub(crate) fn new(key: SessionId, window: Duration, session: SessionId, user: (Tenant, UserId)) -> Self {
         let (tenant, user) = user;
         let by = session.clone();
-        Self::of(key, window, Record { session, tenant, user, by, next: 0, channels: Vec::new() })
+        Self::of(
+            key,
+            window,
+            Record { session, tenant, user, by, next: 0, channels: Vec::with_capacity(CHANNELS) },
+        )
     }
 
     /// The place of one that goes on where its client was told to be.
@@ -103,7 +110,7 @@ impl Standing {
             is_given_up: false,
             record,
             moved: Vec::new(),
-            numbers: Vec::new(),
+            numbers: Vec::with_capacity(CHANNELS),
         }
     }
 

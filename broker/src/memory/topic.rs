@@ -145,6 +145,8 @@ impl Topic {
         if self.listeners.iter().any(|listener| listener.node() == mailbox.node()) {
             return;
         }
+        // There are as many as nodes, and each comes once.
+        self.listeners.reserve_exact(1);
         self.listeners.push(Arc::clone(mailbox));
         mailbox.joined();
         mailbox.push(event());
@@ -165,6 +167,8 @@ impl Topic {
         let holders = self.present.entry(user.user.clone()).or_default();
         let came = holders.is_empty();
         holders.retain(|(holder, _)| *holder != node);
+        // Most users are on one node.
+        holders.reserve_exact(1);
         holders.push((node, user.clone()));
         let count = self.present.len() as u64;
         (count, came.then(|| PresenceNews::Joined { user: user.clone(), count }))
