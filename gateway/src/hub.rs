@@ -370,7 +370,7 @@ impl Sink for Hub {
 
     fn presence(&self, channel: &str, news: PresenceNews) {
         if let Some(entry) = self.shard(channel).get_mut(channel) {
-            self.tell_news(&entry.channel, &mut entry.subscribers, &news);
+            self.tell_news(&entry.channel, &entry.subscribers, &news);
         }
     }
 

@@ -169,6 +169,8 @@ impl Gateway {
             tokio::spawn(async move { devices.run().await }),
             tokio::spawn(async move { pulse.beat(|| swept.sweep(Instant::now())).await }),
         ];
+        let later = Arc::clone(&flusher);
+        tasks.push(tokio::spawn(async move { later.run_later().await }));
         tasks.extend((0..flusher.lanes()).map(|lane| {
             let flusher = Arc::clone(&flusher);
             tokio::spawn(async move { flusher.run(lane).await })

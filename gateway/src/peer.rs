@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     token: Mutex<Option<TokenFacts>>,
     /// In a list of those to flush already.
     dirty: AtomicBool,
+    /// In the list of those that were given what may wait.
+    later: AtomicBool,
     /// The second, on the node's own count, in which something was last read from the client.
     heard: AtomicU32,
     /// The second in which the connection wants to be called; [`NEVER`] for not at all.
@@ -121,6 +123,7 @@ impl Peer {
             hung_up: AtomicBool::new(false),
             token: Mutex::new(None),
             dirty: AtomicBool::new(false),
+            later: AtomicBool::new(false),
             heard: AtomicU32::new(now),
             deadline: AtomicU32::new(NEVER),
         }
@@ -279,6 +282,18 @@ impl Peer {
     /// Marks the peer as one to be flushed; answers whether it was not marked yet.
     pub(crate) fn mark_dirty(&self) -> bool {
         !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Marks the peer as one that was given what may wait; answers whether it was not marked yet.
+    pub(crate) fn mark_later(&self) -> bool {
+        !self.later.swap(true, Ordering::AcqRel)
+    }
+
+    /// Writes what could wait, if it is still there. Such things are seldom enough for the queue to be given back.
+    pub(crate) fn flush_later(&self) {
+        self.later.store(false, Ordering::Release);
+        self.flush();
+        self.outbound.rest();
     }
 
     /// Writes what waits, in the caller's thread. What is left is for the connection's task.

@@ -12,12 +12,7 @@ impl Hub {
     /// an answer, and who leaves knows. Like an ephemeral publication it is lost to whom it finds with a full queue.
     ///
     /// Where there is a crowd, its number is told instead of names.
-    pub(super) fn tell_news(
-        &self,
-        channel: &Channel,
-        subscribers: &mut Slab<Subscriber>,
-        news: &PresenceNews,
-    ) {
+    pub(super) fn tell_news(&self, channel: &Channel, subscribers: &Slab<Subscriber>, news: &PresenceNews) {
         let (name, room) = (channel.public_name(), Room::new(channel.name()).ok());
         let room = room.as_ref().filter(|_| channel.kind() != Kind::Everyone);
         let (outgoing, but) = match (news, room) {
@@ -43,25 +38,25 @@ impl Hub {
     /// Tells those that are present, but for the sessions of one user.
     fn tell_present(
         &self,
-        subscribers: &mut Slab<Subscriber>,
+        subscribers: &Slab<Subscriber>,
         outgoing: &Outgoing<'_>,
         but: Option<&PresenceEntry>,
     ) {
         let (mut frames, mut after) = (PerEndpoint::new(&self.endpoints), PerEndpoint::new(&self.endpoints));
-        self.feed_all(subscribers, |subscriber| {
-            let is_told =
-                subscriber.is_present && but.is_none_or(|but| subscriber.peer.user() != Some(&but.user));
-            if is_told {
-                let endpoint = subscriber.peer.endpoint;
-                let both = [
-                    frames.of(endpoint, |endpoint| endpoint.frame(outgoing, None)).flatten(),
-                    after.of(endpoint, |endpoint| endpoint.frame_also(outgoing)).flatten(),
-                ];
-                for frame in both.into_iter().flatten() {
-                    subscriber.peer.offer(frame);
-                }
+        let is_told = |subscriber: &Subscriber| {
+            let is_other = but.is_none_or(|but| subscriber.peer.user() != Some(&but.user));
+            subscriber.fed && subscriber.is_present && is_other
+        };
+        for (_, Subscriber { peer, .. }) in subscribers.iter().filter(|(_, subscriber)| is_told(subscriber)) {
+            let both = [
+                frames.of(peer.endpoint, |endpoint| endpoint.frame(outgoing, None)).flatten(),
+                after.of(peer.endpoint, |endpoint| endpoint.frame_also(outgoing)).flatten(),
+            ];
+            for frame in both.into_iter().flatten() {
+                peer.offer(frame);
             }
-            true
-        });
+            self.flusher.add_later(peer);
+            self.metrics.messages_sent.inc();
+        }
     }
 }
