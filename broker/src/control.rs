@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proto::{Channel, NodeId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Broker, MembershipChange, Unavailable};
+use crate::{Broker, Inquiry, MembershipChange, Unavailable};
 
 /// How long an answer waits for the one who asked.
 pub(crate) const ANSWERS_KEPT: Duration = Duration::from_secs(60);
@@ -34,6 +34,13 @@ pub enum Control {
     Disconnect {
         /// Just this one.
         session: Option<SessionId>,
+        /// What to answer to.
+        question: Question,
+    },
+    /// Ask the clients of the user's sessions, and answer with [`Replies`](crate::Replies).
+    Ask {
+        /// What to ask them.
+        inquiry: Box<Inquiry>,
         /// What to answer to.
         question: Question,
     },
@@ -150,7 +157,7 @@ pub async fn answer(
 
 #[cfg(test)]
 mod tests {
-    use proto::Room;
+    use proto::{Publication, Room};
 
     use super::*;
 
@@ -159,11 +166,16 @@ mod tests {
         let question = Question::new();
         let rooms = |names: &[&str]| names.iter().map(|name| Room::new(*name).unwrap()).collect::<Vec<_>>();
         let id = |text: &str| SessionId::new(text).unwrap();
+        let publication = Publication::decode(br#"{"e":"ask","d":{"n":1.50},"t":7}"#).unwrap();
         for control in [
             Control::Memberships(MembershipChange::new(&rooms(&["a"]), &rooms(&["b"]))),
             Control::Replaced(vec![id("s"), id("t")]),
             Control::Resumed { session: id("s"), by: id("t") },
             Control::Disconnect { session: Some(id("s")), question: question.clone() },
+            Control::Ask {
+                inquiry: Box::new(Inquiry { publication, within: 5000 }),
+                question: question.clone(),
+            },
             Control::Sessions { question },
         ] {
             assert_eq!(Control::decode(&control.encode()), Some(control));

@@ -11,6 +11,7 @@ mod control;
 mod device;
 mod directory;
 mod history;
+mod inquiry;
 mod kept;
 mod membership;
 pub mod memory;
@@ -32,6 +33,7 @@ pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
 pub use device::{DEVICES_MAX, Reached};
 pub use directory::{Busiest, Directory, Earlier, Page, RoomCount};
 pub use history::{Continuity, Entry, History, HistoryQuery};
+pub use inquiry::{Inquiry, LONGEST_INQUIRY, Replies, Reply, inquire, reply};
 pub use kept::KeptKey;
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
 pub use outbox::{

@@ -37,6 +37,8 @@ pub(crate) struct Api {
     pub(crate) in_flight: Semaphore,
     /// How many of these each caller that publishes may hold.
     pub(crate) shares: Shares,
+    /// Those of them that may be questions to clients.
+    pub(crate) asking: Semaphore,
     /// How many messages each caller may publish.
     pub(crate) publishing: Rates,
     /// How often each caller may administer.

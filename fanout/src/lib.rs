@@ -73,6 +73,7 @@ impl Fanout {
         let api = api::Api {
             in_flight: Semaphore::new(config.max_in_flight),
             shares: Shares::of(config.max_in_flight),
+            asking: Semaphore::new(config.max_in_flight.div_ceil(4)),
             publishing: Rates::new(config.publish_rate, request::MAX_ITEMS as u32),
             administering: Rates::new(config.admin_rate, 1),
             publisher: publisher::Publisher::new(broker, rules),
@@ -133,6 +134,7 @@ fn routes() -> OpenApiRouter<Arc<api::Api>> {
         .routes(routes!(admin::users::status))
         .routes(routes!(admin::users::sessions, admin::users::disconnect))
         .routes(routes!(admin::users::disconnect_session))
+        .routes(routes!(admin::questions::ask))
         .fallback(api::not_found);
     // Outside of the nest, whose paths are taken apart and put together for each call.
     let publish = routes!(api::publish);

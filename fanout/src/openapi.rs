@@ -260,7 +260,7 @@ impl IntoResponses for ChangeProblems {
         BTreeMap::from(
             [
                 ("408", "The body did not arrive in time"),
-                ("413", "The body is larger than the API takes"),
+                ("413", "The body is larger than the API takes, or the data larger than the channel takes"),
                 ("415", "The body is not declared as application/json"),
             ]
             .map(problem),

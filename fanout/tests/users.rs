@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use broker::{Broker, Control, Frame, PresenceNews, SessionSeen, Sink, answer};
+use broker::{Broker, Control, Frame, Inquiry, PresenceNews, Replies, SessionSeen, Sink, answer, reply};
 use proto::{Channel, NodeId, SessionId, Timestamp};
 use serde_json::json;
 use support::Api;
@@ -53,12 +53,53 @@ async fn api() -> Api {
                     let known = session.as_str() == "one";
                     (question, if known { vec![seen("one", 2000)] } else { Vec::new() })
                 }
+                Control::Ask { inquiry, question } => {
+                    reply(&*broker, &question, &replies(&inquiry)).await.unwrap();
+                    continue;
+                }
                 other => panic!("not a question: {other:?}"),
             };
             answer(&*broker, &question, &sessions).await.unwrap();
         }
     });
     api
+}
+
+/// One client says what it was asked; two others say nothing.
+fn replies(Inquiry { publication, within }: &Inquiry) -> Replies {
+    let (event, data) = (&publication.event, publication.data.get());
+    let text = format!(
+        r#"{{"answers":[{{"session":"one","data":["{event}",{data},{within}]}}],"silent":2,"unasked":0}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn what_clients_answer_is_passed_on_as_they_said_it() {
+    let api = api().await;
+    let ask = async |user: &str, body: &str| {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        api.ask("POST", &format!("/v1/users/{user}/ask"), Some(&body)).await
+    };
+    let answer = ask("42", r#"{"event":"ring","data":{"n":1}}"#).await;
+    let expected = json!([{"session": "one", "data": ["ring", {"n": 1}, 5000]}]);
+    assert_eq!((answer.status, &answer.json["answers"]), (200, &expected));
+    assert_eq!((&answer.json["silent"], &answer.json["unasked"]), (&json!(2), &json!(0)));
+    let answer = ask("42", r#"{"event":"ring","data":1,"timeout":30000.0}"#).await;
+    assert_eq!(answer.json["answers"][0]["data"][2], 30000);
+    ask("43", r#"{"event":"ring","data":1}"#).await.problem(404, "unknown");
+    for (body, pointer) in [
+        (r#"{"event":"ring","data":1,"timeout":0}"#, "/timeout"),
+        (r#"{"event":"ring","data":1,"timeout":30001}"#, "/timeout"),
+        (r#"{"event":"ring","data":1,"timeout":1.5}"#, "/timeout"),
+        (r#"{"event":"","data":1}"#, "/event"),
+        (r#"{"event":"ring","data":1,"more":1}"#, "/more"),
+    ] {
+        let refused = ask("42", body).await;
+        assert_eq!((refused.status, &refused.json["pointer"]), (400, &json!(pointer)), "{body}");
+    }
+    let large = format!(r#"{{"event":"ring","data":"{}"}}"#, "x".repeat(40_000));
+    assert_eq!(ask("42", &large).await.status, 413);
 }
 
 #[tokio::test]

@@ -161,7 +161,13 @@ impl Endpoint {
         Some(self.wrap(outgoing, &text))
     }
 
-    /// The same for what is told after it, if there is something.
+    /// Builds the question that a publication is to a client who can acknowledge it under this id.
+    pub(crate) fn question(&self, outgoing: &Outgoing<'_>, id: u64) -> Option<Bytes> {
+        let Framing::SocketIo(events) = &self.framing else { return None };
+        Some(ws_frame::text(&events.encode_question(outgoing, id, metrics::now())?))
+    }
+
+    /// Builds what is told after it, if there is something.
     pub(crate) fn frame_also(&self, outgoing: &Outgoing<'_>) -> Option<Bytes> {
         let text = self.framing.encode_also(outgoing, metrics::now())?;
         Some(self.wrap(outgoing, &text))

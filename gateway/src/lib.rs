@@ -24,6 +24,7 @@ mod following;
 mod footprint;
 mod handshake;
 mod hub;
+mod inquiries;
 mod keeper;
 mod long_poll;
 mod metrics;
@@ -77,6 +78,7 @@ use drain::Drain;
 use endpoint::EndpointId;
 use flusher::Flusher;
 use hub::Hub;
+use inquiries::Inquiries;
 use keeper::Keeper;
 use metrics::Metrics;
 use neighbours::Neighbours;
@@ -128,11 +130,13 @@ impl Gateway {
             asked,
         );
         let pulse = Arc::new(Pulse::new(Arc::clone(&endpoints)));
+        let inquiries = Arc::<Inquiries>::default();
         let clerk = Clerk {
             node: id.clone(),
             broker: Arc::clone(&broker),
             endpoints: Arc::clone(&endpoints),
             pulse: Arc::clone(&pulse),
+            inquiries: Arc::clone(&inquiries),
         };
         let keeper = Keeper::new(Arc::clone(&broker));
         let devices = DeviceBook::new(Arc::clone(&broker));
@@ -145,6 +149,7 @@ impl Gateway {
             pulse: Arc::clone(&pulse),
             verifier,
             drain: Drain::default(),
+            inquiries,
             rates: Arc::default(),
             metrics,
         });

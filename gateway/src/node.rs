@@ -8,6 +8,7 @@ use chassis::auth::{Identity, Revoked, TokenError, Verifier};
 use crate::device_book::DeviceBook;
 use crate::drain::Drain;
 use crate::hub::Hub;
+use crate::inquiries::Inquiries;
 use crate::keeper::Keeper;
 use crate::metrics::{self, Metrics};
 use crate::presence::PresenceBook;
@@ -24,6 +25,7 @@ pub(crate) struct Node {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) drain: Drain,
+    pub(crate) inquiries: Arc<Inquiries>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) metrics: Metrics,
 }

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::http::request;
+use bytes::Bytes;
 use proto::framing::Framing;
-use proto::framing::socketio::{Body, Events, Packet};
+use proto::framing::socketio::{Body, Events, Packet, as_texts};
 use proto::{Close, Cursor, DeviceId, SessionId};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -26,7 +27,7 @@ use crate::peer::Peer;
 use crate::session::{Handshake, Resume};
 use crate::socketio::assembly::{Assembly, Content, Event, Violation};
 use crate::socketio::{
-    Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
+    Arguments, Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
 };
 use pipe::{End, Pipe};
 
@@ -124,7 +125,8 @@ impl Session for Client {
                 connection.transport().give(Incoming::Request(decode(&events, &event)));
             }
             (Content::Disconnect, State::Connected(connection)) => connection.transport().leave(),
-            // Nobody asked for one; or it was on its way when the connection ended.
+            (Content::Ack(id, arguments), State::Connected(_)) => self.answered(id, &arguments),
+            // It was on its way when the connection ended.
             (Content::Ack(..), _) => {}
             (Content::Event(_) | Content::Disconnect, State::Apart { may_connect: false, .. }) => {}
             (Content::Connect(_) | Content::Event(_) | Content::Disconnect, _) => return Err(WRONG),
@@ -208,11 +210,21 @@ impl Client {
         self.state = State::Connected(connection);
     }
 
+    /// The client acknowledges an event, perhaps one that asked for it.
+    fn answered(&self, id: u64, arguments: &Arguments) {
+        self.door.node.inquiries.answered(&self.peer, id, |limit| {
+            let (json, attachments) = (arguments.whole(), arguments.attachments());
+            let size = json.get().len() + attachments.iter().map(Bytes::len).sum::<usize>();
+            (size <= limit).then(|| as_texts(json, attachments))
+        });
+    }
+
     /// The connection is over. The transport may outlive it a little, for the client to end it.
     fn part(&mut self) {
         let apart = State::Apart { until: Instant::now() + LINGER, may_connect: false };
         if let State::Connected(mut connection) = std::mem::replace(&mut self.state, apart) {
             connection.end();
+            self.door.node.inquiries.leave(&self.peer);
         }
     }
 

@@ -78,6 +78,9 @@ impl PartialEq for Publication {
     }
 }
 
+/// Texts are equal to themselves.
+impl Eq for Publication {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -176,7 +176,7 @@ describe('attachments', () => {
     const response = await fetch(url, { headers: { Authorization: `Bearer ${sign({ sub: 'backend', scope: 'admin' })}` } });
     const kept = await response.json();
     assert.deepEqual(kept.items.map((item) => item.data), [data], JSON.stringify(kept));
-    const backend = ['-u', world.redis.url, 'XRANGE', 'sb:backend:files', '-', '+'];
+    const backend = ['-u', world.redis.url, 'XREVRANGE', 'sb:backend:files', '+', '-', 'COUNT', '1'];
     const letter = new RegExp(`room:${room}.*"file":"${PNG.toString('base64')}"`);
     await eventually('a letter', async () => letter.test((await promisify(execFile)('redis-cli', backend)).stdout));
   });

@@ -8,6 +8,7 @@ pub(crate) mod letters;
 pub(crate) mod memberships;
 pub(crate) mod overview;
 pub(crate) mod params;
+pub(crate) mod questions;
 pub(crate) mod revocations;
 pub(crate) mod users;
 

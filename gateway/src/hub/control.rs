@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use broker::{Control, LISTED_SESSIONS, Question};
-use proto::{Close, Kind, SessionId, Tenant};
+use broker::{Control, Inquiry, LISTED_SESSIONS, Question};
+use proto::{Channel, Close, Kind, SessionId, Tenant};
 
 use super::Hub;
 use crate::peer::{Memberships, Peer, Signal};
 
-/// A question with the connections that are the answer.
+/// A question with the connections that are the answer, or whose clients are to be asked.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) question: Question,
     pub(crate) peers: Vec<Arc<Peer>>,
+    /// What to ask their clients, as sessions of the user with this channel.
+    pub(crate) inquiry: Option<(Channel, Box<Inquiry>)>,
 }
 
 impl Hub {
@@ -44,6 +46,12 @@ impl Hub {
                 let mut peers = self.sessions(channel, None);
                 peers.truncate(LISTED_SESSIONS);
                 self.reply(question, peers);
+            }
+            Some(Control::Ask { inquiry, question }) => {
+                let peers = self.sessions(channel, None);
+                if let Ok(channel) = Channel::parse(channel) {
+                    self.pass_on(Asked { question, peers, inquiry: Some((channel, inquiry)) });
+                }
             }
             // From a node of a later version.
             None => tracing::debug!(channel, "a message from node to node that is not known here"),
@@ -80,7 +88,11 @@ impl Hub {
     }
 
     fn reply(&self, question: Question, peers: Vec<Arc<Peer>>) {
-        if self.asked.try_send(Asked { question, peers }).is_err() {
+        self.pass_on(Asked { question, peers, inquiry: None });
+    }
+
+    fn pass_on(&self, asked: Asked) {
+        if self.asked.try_send(asked).is_err() {
             // Whoever asked waits in vain, and is told so.
             tracing::warn!("more questions about sessions than this node answers at a time");
         }

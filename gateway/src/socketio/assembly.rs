@@ -23,6 +23,11 @@ impl Arguments {
         serde_json::from_str(self.json.get()).unwrap_or_default()
     }
 
+    /// All of it, as one JSON array.
+    pub(crate) const fn whole(&self) -> &RawValue {
+        &self.json
+    }
+
     /// The binary data.
     pub fn attachments(&self) -> &[Bytes] {
         &self.attachments

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+pub use binary::as_texts;
 pub use events::Events;
 
 /// The namespace that everyone has, and that packets leave out.

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use super::{attachment, is_placeholder};
 use crate::binary::{BinaryPlaces, to_text};
 
-/// The arguments of an event with each placeholder replaced by the text of its attachment.
-pub(super) fn as_texts(arguments: &RawValue, attachments: &[Bytes]) -> Box<RawValue> {
+/// The arguments of an event or an acknowledgement, with each placeholder replaced by the text of its attachment.
+pub fn as_texts(arguments: &RawValue, attachments: &[Bytes]) -> Box<RawValue> {
     replace(arguments, &|number| attachments.get(number).map(|bytes| to_text(bytes)))
 }
 

@@ -134,6 +134,12 @@ impl Events {
         Some(self.packet(kind, "", id, &arguments))
     }
 
+    /// Encodes a publication as a question, to be acknowledged under that id. `None` where the vocabulary has no words for it.
+    pub fn encode_question(&self, outgoing: &Outgoing<'_>, id: u64, now: Timestamp) -> Option<String> {
+        let told = self.vocabulary.encode(outgoing, None, now)?;
+        Some(self.packet('2', "", &id.to_string(), &told_arguments(&told)))
+    }
+
     /// What a client is told, as an event.
     pub(in crate::framing) fn write(&self, told: &Told) -> String {
         self.packet('2', "", "", &told_arguments(told))
