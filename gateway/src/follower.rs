@@ -15,8 +15,10 @@
 //! Where only the newest publication of a channel matters, of those that were read together just the last one is delivered, and
 //! what the stream no longer holds before it is no gap.
 //!
-//! While it is not live, frames are held, not delivered. A held frame that a later read of the stream does not know was
-//! lost by a failover before anybody saw it, and is dropped.
+//! Once it is subscribed again, a frame that says that it follows the last delivered publication proves that nothing lies
+//! between, so it need not wait for the read: when a hundred thousand channels are read after an interruption, delivery goes on
+//! meanwhile. Other frames are held until the stream was read. A held frame that a later read does not know was lost by a
+//! failover before anybody saw it, and is dropped.
 
 use std::collections::VecDeque;
 
@@ -57,7 +59,7 @@ pub struct Read {
     pub after: Option<Position>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum State {
     /// Waiting for the subscription to be in force.
     #[default]
@@ -68,13 +70,15 @@ enum State {
         mark: usize,
         /// The read goes back over what was delivered, to find where two histories part.
         back: bool,
+        /// Something was delivered since the read was asked for.
+        ahead: bool,
     },
     /// Subscribed and in step with the stream.
     Live,
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Follower {
     state: State,
     /// The place of the last delivered publication; absent until the first read.
@@ -162,16 +166,27 @@ impl Follower {
                 self.hold(step, frame.payload);
                 self.read(false);
             }
+            (State::Filling { back: false, .. }, Some(position))
+                if self.held.is_empty() && leads_to(position, &step) =>
+            {
+                if let State::Filling { ahead, .. } = &mut self.state {
+                    *ahead = true;
+                }
+                self.deliver(step, frame.payload);
+            }
             (State::Attaching | State::Filling { .. }, _) => self.hold(step, frame.payload),
         }
     }
 
     /// The answer to a read.
     pub fn history(&mut self, ticket: u32, history: History) {
-        let State::Filling { mark, back } = self.state else { return };
+        let State::Filling { mark, back, ahead } = self.state else { return };
         if ticket != self.ticket {
             return;
         }
+        let Some(history) = (if ahead { self.beyond(history) } else { Some(history) }) else {
+            return self.read(false);
+        };
         let top = history.top;
         match (self.position, back, history.continuity) {
             (None, ..) => self.position = Some(top),
@@ -192,6 +207,21 @@ impl Follower {
         if !reached || !self.release_held(mark) {
             self.read(false);
         }
+    }
+
+    /// What an answer says beyond what was delivered while it was waited for; nothing if it does not say that the two agree.
+    fn beyond(&self, mut history: History) -> Option<History> {
+        let position = self.position.filter(|_| history.continuity == Continuity::Continuous)?;
+        let known = |entry: &Entry| entry.step.position.offset <= position.offset;
+        let first = history.entries.iter().position(|entry| !known(entry)).unwrap_or(history.entries.len());
+        let agrees = match history.entries.get(..first).and_then(<[Entry]>::last) {
+            Some(last) if last.step.position.offset == position.offset => last.step.position == position,
+            // The stream was read before the last of them was published.
+            Some(_) => first == history.entries.len(),
+            None => history.entries.first().is_none_or(|next| position.precedes(&next.step)),
+        };
+        history.entries.drain(..first);
+        agrees.then_some(history)
     }
 
     /// Delivers the held frames that follow on. Those before `mark` were there before the stream was read, so
@@ -309,7 +339,7 @@ impl Follower {
 
     fn read(&mut self, back: bool) {
         self.ticket = self.ticket.wrapping_add(1);
-        self.state = State::Filling { mark: self.held.len(), back };
+        self.state = State::Filling { mark: self.held.len(), back, ahead: false };
         let after = if back { self.oldest_remembered() } else { self.position };
         self.outputs.push_back(Output::Read(Read { ticket: self.ticket, after }));
     }

@@ -124,6 +124,48 @@ fn an_interruption_is_filled_when_the_subscription_is_back() {
 }
 
 #[test]
+fn what_provably_follows_does_not_wait_for_the_stream_to_be_read() {
+    let mut stream = Stream::new();
+    let mut follower = live(&stream);
+    follower.interrupted();
+    follower.subscribed();
+    let Some(Output::Read(read)) = follower.poll() else { panic!("a read is due") };
+    let early = stream.read(read);
+    for _ in 0..2 {
+        follower.frame(stream.publish());
+    }
+    assert_eq!(settle(&mut follower, &stream), vec![Ok(101), Ok(102)]);
+    assert_eq!(follower.live_position(), None, "the stream is still to be read");
+    // However old the answer is, nothing comes twice.
+    for answer in [early, stream.read(read)] {
+        let mut follower = follower.clone();
+        follower.history(read.ticket, answer);
+        assert_eq!(settle(&mut follower, &stream), vec![]);
+        assert_eq!(follower.live_position(), Some(stream.top()));
+    }
+    let _lost = stream.publish();
+    follower.history(read.ticket, stream.read(read));
+    assert_eq!(settle(&mut follower, &stream), vec![Ok(103)]);
+}
+
+#[test]
+fn an_answer_that_knows_something_else_is_looked_into() {
+    let mut stream = Stream::new();
+    let mut follower = live(&stream);
+    follower.frame(stream.publish());
+    assert_eq!(settle(&mut follower, &stream), vec![Ok(101)]);
+    follower.interrupted();
+    follower.subscribed();
+    let Some(Output::Read(read)) = follower.poll() else { panic!("a read is due") };
+    follower.frame(stream.publish());
+    assert_eq!(settle(&mut follower, &stream), vec![Ok(102)]);
+    stream.lose(1);
+    stream.publish();
+    follower.history(read.ticket, stream.read(read));
+    assert_eq!(settle(&mut follower, &stream), vec![Err(GapReason::Fork), Ok(103)]);
+}
+
+#[test]
 fn the_loss_of_the_last_frame_is_found_by_an_audit() {
     let mut stream = Stream::new();
     let mut follower = live(&stream);
@@ -268,9 +310,14 @@ fn where_only_the_newest_matters_the_others_are_left_out_without_a_gap() {
 /// What a broker and its network can do.
 #[derive(Debug, Clone)]
 enum Event {
-    Publish { arrives: bool, twice: bool },
+    Publish {
+        arrives: bool,
+        twice: bool,
+    },
     Interrupt,
     Resubscribe,
+    /// The stream is read; the answer takes its time.
+    Read,
     Answer,
     Audit,
     LoseWrites(usize),
@@ -282,6 +329,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (any::<bool>(), any::<bool>()).prop_map(|(arrives, twice)| Event::Publish { arrives, twice }),
         1 => Just(Event::Interrupt),
         2 => Just(Event::Resubscribe),
+        6 => Just(Event::Read),
         6 => Just(Event::Answer),
         1 => Just(Event::Audit),
         1 => (1..5usize).prop_map(Event::LoseWrites),
@@ -336,6 +384,7 @@ proptest! {
         let mut client = Client { at: Some(stream.top()), gaps: 0, latest };
         let mut lossless = true;
         let mut reads: VecDeque<Read> = VecDeque::new();
+        let mut answers: VecDeque<(u32, History)> = VecDeque::new();
         let mut subscribed = true;
         let drain = |follower: &mut Follower, client: &mut Client, reads: &mut VecDeque<Read>| {
             while let Some(output) = follower.poll() {
@@ -364,9 +413,10 @@ proptest! {
                     subscribed = true;
                 }
                 Event::Resubscribe => {}
+                Event::Read => answers.extend(reads.pop_front().map(|read| (read.ticket, stream.read(read)))),
                 Event::Answer => {
-                    if let Some(read) = reads.pop_front() {
-                        follower.history(read.ticket, stream.read(read));
+                    if let Some((ticket, answer)) = answers.pop_front() {
+                        follower.history(ticket, answer);
                     }
                 }
                 Event::Audit => {

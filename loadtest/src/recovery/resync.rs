@@ -96,6 +96,9 @@ impl Resync {
         let deliveries = shared.deliveries.take();
         let (meanwhile, later): (Vec<_>, Vec<_>) =
             deliveries.into_iter().partition(|one| one.published < broken + step);
+        let (samples, meanwhile): (Vec<_>, Vec<_>) =
+            meanwhile.into_iter().partition(|one| one.published <= sampled);
+        found.tell_spread("just after the interruption", after(&samples));
         found.tell_spread("meanwhile", after(&meanwhile));
         found.tell_spread("afterwards", after(&later));
         found.expect(shared.holes.get() == 0, || format!("{} holes or repetitions", shared.holes.get()));
