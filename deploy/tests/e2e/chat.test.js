@@ -166,10 +166,11 @@ describe('chat', () => {
         assert.ok(ann.socket.connected);
       });
 
-      it('binary data becomes text', async () => {
+      it('binary data stays binary', async () => {
         const [ann, bob] = await both();
         ann.emit('message:react', { conversationId, messageId: 'm1', emoji: Buffer.from([1, 2, 3, 4]) });
-        assert.equal((await bob.next('message:reaction')).emoji, 'AQIDBA==');
+        const { emoji } = await bob.next('message:reaction');
+        assert.deepEqual([...new Uint8Array(emoji)], [1, 2, 3, 4]);
       });
     });
   }
