@@ -40,8 +40,9 @@ static EXHUME: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!
 /// How many parts the index has: enough that no server of a cluster has all of it, few enough to ask all of them often.
 pub(super) const PARTS: u16 = 8;
 
-/// How often a letter is brought again to an outbox whose tickets were void.
-pub(super) const TICKETS: usize = 5;
+/// How often a letter is brought again to an outbox whose tickets were void: so often that workers which do nothing but empty it
+/// do not keep a publisher out, each time a round trip to the index and one to the channel.
+pub(super) const TICKETS: usize = 20;
 
 /// The index of the channels with something in their outbox, and the dead letters.
 #[derive(Clone)]
