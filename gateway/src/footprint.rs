@@ -2,10 +2,10 @@
 //! given back; here the sizes are written down that nobody would notice to grow otherwise.
 
 use crate::connection::Connection;
-use crate::following::Following;
+use crate::connection::following::Following;
 use crate::hub::Subscriber;
 use crate::peer::Peer;
-use crate::websocket::WebSocket;
+use crate::transport::websocket::WebSocket;
 
 #[test]
 fn what_every_connection_has_stays_small() {

@@ -6,50 +6,20 @@
 
 #![forbid(unsafe_code)]
 
-mod clerk;
 mod config;
 mod connection;
-mod continuation;
-mod device_book;
-mod door;
-mod drain;
 mod endpoint;
-mod errand;
-mod event_stream;
-mod events;
-mod flusher;
-pub mod follower;
-mod following;
 #[cfg(test)]
 mod footprint;
-mod handshake;
 mod hub;
-mod inquiries;
-mod keeper;
-mod long_poll;
 mod metrics;
-mod milestone;
-mod neighbours;
 mod node;
-mod offline;
-mod outbound;
 mod peer;
-mod policy;
-mod presence;
-mod progress;
-mod pulse;
-mod rate;
-mod reader;
 mod session;
 pub mod socketio;
-mod socketio_session;
-mod standing;
-mod tally;
-mod timers;
+mod transport;
 mod trial;
-mod websocket;
 mod wire;
-mod ws_frame;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,26 +37,27 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use config::{ENDPOINTS, GatewayConfig, OPTIONS};
+pub use endpoint::offline::{First, Offline};
+pub use endpoint::policy::{Admission, ClaimsText};
 pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
-pub use offline::{First, Offline};
-pub use policy::{Admission, ClaimsText};
+pub use hub::follower;
 
-use clerk::Clerk;
-use device_book::DeviceBook;
-use door::Door;
-use drain::Drain;
 use endpoint::EndpointId;
-use flusher::Flusher;
-use hub::Hub;
-use inquiries::Inquiries;
-use keeper::Keeper;
+use hub::flusher::Flusher;
+use hub::{Hub, reader};
 use metrics::Metrics;
-use neighbours::Neighbours;
-use node::Node;
-use presence::PresenceBook;
-use pulse::Pulse;
+use node::clerk::{self, Clerk};
+use node::device_book::DeviceBook;
+use node::drain::Drain;
+use node::inquiries::Inquiries;
+use node::keeper::Keeper;
+use node::presence::PresenceBook;
+use node::pulse::Pulse;
+use node::{Node, tally};
 use session::Terms;
 use socketio::Server;
+use socketio::neighbours::Neighbours;
+use transport::door::Door;
 
 /// The client side of one process. Its tasks end when it is dropped.
 pub struct Gateway {
@@ -161,7 +132,7 @@ impl Gateway {
         let doors: Vec<Door> = doors.collect();
         let neighbours = Neighbours::new(Arc::clone(&broker));
         let servers = doors.iter().filter(|door| door.terms.endpoint.protocol == Protocol::SocketIo);
-        let servers = servers.cloned().map(|door| socketio_session::server(door, neighbours.clone()));
+        let servers = servers.cloned().map(|door| transport::socketio::server(door, neighbours.clone()));
         let servers = servers.collect();
         let swept = Arc::clone(&hub);
         let mut tasks = vec![

@@ -19,10 +19,10 @@ use proto::vocabulary::Vocabulary;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::endpoint::offline::{First, Offline};
+use crate::endpoint::policy::{Admission, ClaimsText};
 use crate::endpoint::{Endpoint, Origins, Protocol, Refusal};
-use crate::offline::{First, Offline};
-use crate::policy::{Admission, ClaimsText};
-use crate::pulse::LOOK;
+use crate::node::pulse::LOOK;
 
 use super::written::{ENDPOINT, Table, WrittenOffline, WrittenProtocol, WrittenRefusal};
 

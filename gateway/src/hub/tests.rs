@@ -8,7 +8,7 @@ use proto::{Epoch, EventName, NodeId, Nonce, Room, Tenant, Timestamp};
 
 use super::*;
 use crate::endpoint::EndpointId;
-use crate::outbound::Outbound;
+use crate::wire::outbound::Outbound;
 
 fn at(offset: u64, nonce: u64) -> Position {
     Position { epoch: Epoch(7), offset, nonce: Nonce(nonce) }

@@ -11,8 +11,8 @@ use super::member::Member;
 use super::operation::{Keep, Operation, Purpose, Resumed};
 use super::{Effect, Session, State, Timer};
 use crate::endpoint;
-use crate::offline::Device;
-use crate::standing::Record;
+use crate::endpoint::offline::Device;
+use crate::peer::standing::Record;
 
 impl Session {
     pub(super) fn verify(&mut self, token: String, purpose: Purpose) {

@@ -7,8 +7,8 @@ use proto::{
     UserId,
 };
 
-use crate::offline::Device;
-use crate::standing::Record;
+use crate::endpoint::offline::Device;
+use crate::peer::standing::Record;
 
 /// An operation.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::endpoint::Protocol;
-use crate::standing::{Record, Standing};
+use crate::peer::standing::{Record, Standing};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 

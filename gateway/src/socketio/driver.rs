@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::server::Core;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
-use crate::wire;
+use crate::wire::ws_reader;
 
 /// How long a client may take to notice that its session was closed.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -450,7 +450,7 @@ impl<S: Service> Drop for Driver<S> {
 
 /// A frame that could not be read ends the connection, with the code of its fault.
 fn broken(error: &Error) -> Fault {
-    wire::fault(error).map_or(Fault::Over(Ended::Gone), Fault::Close)
+    ws_reader::fault(error).map_or(Fault::Over(Ended::Gone), Fault::Close)
 }
 
 fn accept(answer: Answer) {

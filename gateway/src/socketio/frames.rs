@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes};
 use proto::framing::engineio::{Packet, Payload};
 
-use crate::ws_frame;
+use crate::wire::ws_frame;
 
 /// One message or several that must not be parted, such as an event with its attachments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use super::agenda::{Appointment, Kept};
 use super::frames::Frames;
 use super::refusal::Refusal;
 use super::websocket::WebSocket;
-use crate::outbound::{Flush, Outbound, Push};
-use crate::ws_frame;
+use crate::wire::outbound::{Flush, Outbound, Push};
+use crate::wire::ws_frame;
 
 /// How many requests may wait for a session's task. There are two at a time when a client keeps to the rules.
 const MAILBOX: usize = 8;

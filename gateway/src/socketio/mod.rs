@@ -17,6 +17,7 @@ mod driver;
 mod engine;
 mod frames;
 pub(crate) mod link;
+pub(crate) mod neighbours;
 mod polling;
 mod query;
 mod refusal;

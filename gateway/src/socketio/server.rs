@@ -21,13 +21,13 @@ use super::driver::Driver;
 use super::engine::Engine;
 use super::frames::Frames;
 use super::link::{Command, Link};
+use super::neighbours::Neighbours;
 use super::polling;
 use super::query::{Query, Sid, Transport};
 use super::refusal::Refusal;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
-use crate::handshake::{handshake, switching_protocols};
-use crate::neighbours::Neighbours;
+use crate::transport::handshake::{handshake, switching_protocols};
 
 /// When a client that finds no place should come back, in seconds; spread, so that not all come together.
 const COME_BACK: std::ops::RangeInclusive<u64> = 2..=10;

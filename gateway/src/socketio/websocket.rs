@@ -12,10 +12,10 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::frames::Frames;
 use super::link::Queue;
-use crate::handshake::take_over;
-use crate::outbound::Outbound;
-use crate::wire::{READ_BUFFER, Reader};
-use crate::ws_frame;
+use crate::transport::handshake::take_over;
+use crate::wire::outbound::Outbound;
+use crate::wire::ws_frame;
+use crate::wire::ws_reader::{READ_BUFFER, Reader};
 
 /// See the module's documentation.
 pub(super) struct WebSocket {

@@ -1,5 +1,10 @@
 //! One client's connection: moves frames between its transport, its session and the hub, and decides nothing.
 
+pub(crate) mod continuation;
+pub(crate) mod errand;
+pub(crate) mod following;
+mod timers;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +17,15 @@ use proto::{Close, ErrorCode, Invalid, Kind, Request, Timestamp};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::endpoint::Endpoint;
-use crate::errand::{self, Arrival, Done};
-use crate::following::{Followings, Page};
 use crate::metrics;
 use crate::node::Node;
+use crate::peer::progress::Ask;
 use crate::peer::{Memberships, NEVER, Peer, Signal};
-use crate::progress::Ask;
-use crate::rate::SharedRate;
+use crate::session::rate::SharedRate;
 use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
-use crate::timers::Timers;
+use errand::{Arrival, Done};
+use following::{Followings, Page};
+use timers::Timers;
 
 /// How long a client may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(3);

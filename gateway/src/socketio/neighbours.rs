@@ -25,7 +25,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::socketio::Refusal;
+use super::Refusal;
 
 /// How many requests are handed on at a time. Each client that polls the wrong node has one waiting.
 const AT_ONCE: usize = 8192;

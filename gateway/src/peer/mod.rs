@@ -1,5 +1,9 @@
 //! The shared side of a connection: what others may do to it.
 
+pub(crate) mod milestone;
+pub(crate) mod progress;
+pub(crate) mod standing;
+
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,11 +20,11 @@ use proto::vocabulary::Audience;
 use proto::{Channel, Close, Position, Publication, SessionId, UserId};
 
 use crate::endpoint::EndpointId;
-use crate::milestone::Milestone;
-use crate::outbound::{Flush, Outbound, Push};
-use crate::progress::Progress;
-use crate::standing::{Event, Standing};
-use crate::ws_frame;
+use crate::wire::outbound::{Flush, Outbound, Push};
+use crate::wire::ws_frame;
+use milestone::Milestone;
+use progress::Progress;
+use standing::{Event, Standing};
 
 /// What a connection is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

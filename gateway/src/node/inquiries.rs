@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::endpoint::{Endpoint, PerEndpoint};
-use crate::outbound::Push;
 use crate::peer::Peer;
+use crate::wire::outbound::Push;
 
 /// How many questions a client may have open. One more is not put to it.
 const OPEN_QUESTIONS: usize = 16;

@@ -13,7 +13,7 @@ use proto::{Channel, Close, Position, Retry, SessionId};
 use tokio::time;
 
 use crate::peer::Peer;
-use crate::standing::{Record, Standing};
+use crate::peer::standing::{Record, Standing};
 
 /// How often sessions of connected clients are prolonged.
 const RENEWAL: Duration = Duration::from_secs(15);

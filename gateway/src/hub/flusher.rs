@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::endpoint::EndpointId;
-    use crate::outbound::Outbound;
+    use crate::wire::outbound::Outbound;
 
     #[tokio::test]
     async fn what_may_wait_leaves_together_or_with_what_may_not() {

@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::connection::{Incoming, Transport};
 use crate::endpoint::Endpoint;
 use crate::peer::Peer;
-use crate::wire::{self, Reader};
-use crate::ws_frame;
+use crate::wire::ws_frame;
+use crate::wire::ws_reader::{self, Reader};
 
 /// See the module's documentation.
 pub(crate) struct WebSocket {
@@ -43,7 +43,7 @@ impl Transport for WebSocket {
                 ws_frame::pong_number(&payload).map_or(Incoming::SignOfLife, Incoming::Answer)
             }
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => Incoming::SignOfLife,
-            Some(Err(error)) => wire::fault(&error).map_or(Incoming::Gone, Incoming::Violation),
+            Some(Err(error)) => ws_reader::fault(&error).map_or(Incoming::Gone, Incoming::Violation),
             None => Incoming::Gone,
         })
     }

@@ -1,19 +1,28 @@
 //! What all connections of a node share.
 
+pub(crate) mod clerk;
+pub(crate) mod device_book;
+pub(crate) mod drain;
+pub(crate) mod inquiries;
+pub(crate) mod keeper;
+pub(crate) mod presence;
+pub(crate) mod pulse;
+pub(crate) mod tally;
+
 use std::sync::Arc;
 
 use broker::{Broker, Revocation, RevocationReader, Unavailable};
 use chassis::auth::{Identity, Revoked, TokenError, Verifier};
 
-use crate::device_book::DeviceBook;
-use crate::drain::Drain;
 use crate::hub::Hub;
-use crate::inquiries::Inquiries;
-use crate::keeper::Keeper;
 use crate::metrics::{self, Metrics};
-use crate::presence::PresenceBook;
-use crate::pulse::Pulse;
-use crate::rate::Rates;
+use crate::session::rate::Rates;
+use device_book::DeviceBook;
+use drain::Drain;
+use inquiries::Inquiries;
+use keeper::Keeper;
+use presence::PresenceBook;
+use pulse::Pulse;
 
 /// See the module's documentation.
 pub(crate) struct Node {

@@ -13,15 +13,15 @@ use broker::{Entry, Unavailable};
 use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication};
 use tokio::time;
 
-use crate::continuation::{self, Continuation};
+use super::continuation::{self, Continuation};
+use super::errand::Arrival;
 use crate::endpoint::Endpoint;
-use crate::errand::Arrival;
 use crate::hub::{Attachment, Behind};
-use crate::milestone::Milestone;
 use crate::node::Node;
-use crate::outbound::Push;
+use crate::node::presence::Stay;
 use crate::peer::Peer;
-use crate::presence::Stay;
+use crate::peer::milestone::Milestone;
+use crate::wire::outbound::Push;
 
 /// How many publications are read at once, at most.
 pub(crate) const PAGE: u32 = 128;

@@ -11,15 +11,15 @@ use proto::{
 };
 use tokio::time::timeout;
 
-use crate::continuation::{self, Continuation, judge};
-use crate::following::{Following, PAGE};
+use super::continuation::{self, Continuation, judge};
+use super::following::{Following, PAGE};
+use crate::endpoint::offline::{self, Device, First};
 use crate::hub::Attachment;
 use crate::node::Node;
-use crate::offline::{self, Device, First};
+use crate::peer::progress::Progress;
+use crate::peer::standing::Standing;
 use crate::peer::{Peer, new_session_id};
-use crate::progress::Progress;
 use crate::session::{Arrived, Failure, Keep, LISTED_USERS, Operation, Outcome, Resumed, Terms};
-use crate::standing::Standing;
 
 /// How long a client waits before it is told that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,7 +7,10 @@
 
 mod attachment;
 mod control;
+pub(crate) mod flusher;
+pub mod follower;
 mod news;
+pub(crate) mod reader;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -23,13 +26,13 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::endpoint::{Endpoint, PerEndpoint};
-use crate::flusher::Flusher;
-use crate::follower::{Follower, Output, Read};
 use crate::metrics::Metrics;
-use crate::milestone::Milestone;
+use crate::peer::milestone::Milestone;
 use crate::peer::{Memberships, Peer};
 pub(crate) use attachment::{Attachment, Behind};
 pub(crate) use control::Asked;
+use flusher::Flusher;
+use follower::{Follower, Output, Read};
 
 /// Enough that threads seldom meet, few enough that an idle node stays small.
 const SHARDS: usize = 64;

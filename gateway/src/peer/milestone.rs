@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proto::{Channel, Position};
 use smallvec::SmallVec;
 
-use crate::ws_frame;
+use crate::wire::ws_frame;
 
 /// See the module's documentation.
 pub(crate) struct Milestone<'a> {

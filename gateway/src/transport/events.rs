@@ -21,13 +21,13 @@ use futures_util::Stream;
 use proto::{Channel, Command, Cursor, ErrorCode, Room};
 use serde::Deserialize;
 
+use super::door::Door;
 use crate::connection::{Connection, Incoming, Transport};
-use crate::door::Door;
-use crate::event_stream::{self, MEDIA_TYPE};
 use crate::node::Node;
-use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::session::Handshake;
+use crate::wire::event_stream::{self, MEDIA_TYPE};
+use crate::wire::outbound::Outbound;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

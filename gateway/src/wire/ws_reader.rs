@@ -4,8 +4,6 @@
 //! Most connections wait most of the time. So what tungstenite needs to read a message, its state and its buffers, is there
 //! only while one comes; between messages a connection holds none of it, however much it has read before.
 
-mod place;
-
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,8 +15,8 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::outbound::Outbound;
-use place::Place;
+use super::outbound::Outbound;
+use super::ws_place::Place;
 
 /// How much is read from a socket at once. What clients send is small.
 pub(crate) const READ_BUFFER: usize = 512;

@@ -7,12 +7,12 @@ use proto::{Channel, NodeId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::inquiries::Inquiries;
+use super::pulse::Pulse;
 use crate::endpoint::Endpoint;
 use crate::hub::Asked;
-use crate::inquiries::Inquiries;
 use crate::metrics;
 use crate::peer::Peer;
-use crate::pulse::Pulse;
 
 /// How many questions wait for their answer at most.
 pub(crate) const QUESTIONS: usize = 1024;

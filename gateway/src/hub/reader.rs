@@ -11,7 +11,7 @@ use proto::{Channel, Position};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use crate::hub::{Hub, ReadRequest};
+use super::{Hub, ReadRequest};
 
 /// How many channels are asked for their top at once.
 const BATCH: usize = 512;

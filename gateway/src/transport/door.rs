@@ -12,9 +12,9 @@ use proto::ErrorCode;
 
 use crate::endpoint::EndpointId;
 use crate::node::Node;
-use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::session::Terms;
+use crate::wire::outbound::Outbound;
 
 /// The name of the native protocol, for clients that offer one.
 const SUBPROTOCOL: &str = "switchboard";

@@ -21,11 +21,11 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::door::Door;
+use super::websocket::WebSocket;
 use crate::connection::Connection;
-use crate::door::Door;
-use crate::outbound::Outbound;
 use crate::session::Handshake;
-use crate::websocket::WebSocket;
+use crate::wire::outbound::Outbound;
 
 impl Door {
     /// Answers a handshake. The connection itself begins when the answer is written.

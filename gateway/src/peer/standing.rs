@@ -15,8 +15,8 @@ use proto::{Channel, Cursor, Position, Room, SessionId, Tenant, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::milestone::Milestone;
-use crate::ws_frame;
+use super::milestone::Milestone;
+use crate::wire::ws_frame;
 
 /// What a client is told that has not come further anywhere.
 const NOWHERE: &str = "-";

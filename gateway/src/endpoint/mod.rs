@@ -1,5 +1,8 @@
 //! A path that the gateway serves with one framing and one set of policies.
 
+pub(crate) mod offline;
+pub(crate) mod policy;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,9 +10,10 @@ use proto::framing::Framing;
 use proto::{Close, Epoch, GapReason, Invalid, Outgoing, Position, Request, RequestId};
 use smallvec::SmallVec;
 
-use crate::offline::Offline;
-use crate::policy::Admission;
-use crate::{event_stream, metrics, ws_frame};
+use crate::metrics;
+use crate::wire::{event_stream, ws_frame};
+use offline::Offline;
+use policy::Admission;
 
 /// The frames that ask for a sign of life.
 pub(crate) type Pings = SmallVec<[Bytes; 2]>;

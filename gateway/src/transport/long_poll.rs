@@ -16,11 +16,11 @@ use proto::{Channel, ErrorCode, Outgoing, Position, Room};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use crate::continuation::{self, Continuation};
-use crate::door::Door;
-use crate::errand::items;
-use crate::outbound::Outbound;
+use super::door::Door;
+use crate::connection::continuation::{self, Continuation};
+use crate::connection::errand::items;
 use crate::session::LONGEST_HISTORY;
+use crate::wire::outbound::Outbound;
 
 /// The longest that a client may wait; proxies on the way seldom allow more than a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

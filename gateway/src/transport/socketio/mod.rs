@@ -19,16 +19,16 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::connection::{Connection, Incoming};
-use crate::door::Door;
 use crate::endpoint::Endpoint;
-use crate::neighbours::Neighbours;
-use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::session::{Handshake, Resume};
 use crate::socketio::assembly::{Assembly, Content, Event, Violation};
+use crate::socketio::neighbours::Neighbours;
 use crate::socketio::{
     Arguments, Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
 };
+use crate::transport::door::Door;
+use crate::wire::outbound::Outbound;
 use pipe::{End, Pipe};
 
 /// How long a client that is not connected to the namespace, or no more, may keep its transport.

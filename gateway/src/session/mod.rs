@@ -7,6 +7,7 @@
 mod admission;
 mod member;
 mod operation;
+pub(crate) mod rate;
 mod rooms;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,9 @@ use proto::{
 };
 
 use crate::endpoint::Endpoint;
-use crate::rate::Bucket;
 use member::{Member, Message};
 pub(crate) use operation::{Arrived, Failure, Keep, Operation, Outcome, Purpose, Resumed};
+use rate::Bucket;
 use rooms::Moves;
 
 /// How many users a `presence` request lists.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::DeviceId;
 
-use crate::policy::ClaimsText;
+use super::policy::ClaimsText;
 
 /// The offline queue of an endpoint.
 #[derive(Debug, Clone, PartialEq)]
