@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::{Channel, NodeId, SessionId, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Broker, Inquiry, MembershipChange, Unavailable};
@@ -129,29 +130,43 @@ pub async fn ask(
     request: impl FnOnce(Question) -> Control,
     patience: Duration,
 ) -> Result<Vec<SessionSeen>, Unavailable> {
+    let answers = gather::<Vec<SessionSeen>>(broker, user, request, patience).await?;
+    let mut sessions: Vec<SessionSeen> = answers.into_iter().flatten().collect();
+    sessions.sort_by(|a, b| (a.since, &a.session).cmp(&(b.since, &b.session)));
+    Ok(sessions)
+}
+
+/// Asks the nodes that hold sessions of the user with this channel, and gives the answer of each.
+///
+/// # Errors
+/// When a node that was asked did not answer within `patience`.
+pub(crate) async fn gather<Answer: DeserializeOwned>(
+    broker: &dyn Broker,
+    user: &Channel,
+    request: impl FnOnce(Question) -> Control,
+    patience: Duration,
+) -> Result<Vec<Answer>, Unavailable> {
     let question = Question::new();
     let asked = broker.control(user, request(question.clone()).encode()).await?;
     let answers = broker.answers(&question, asked, patience).await?;
     if (answers.len() as u64) < asked {
         return Err(Unavailable(format!("{} of {asked} nodes answered", answers.len())));
     }
-    let mut sessions: Vec<SessionSeen> = Vec::new();
-    for answer in answers {
-        let answer: Vec<SessionSeen> =
-            serde_json::from_slice(&answer).map_err(|error| Unavailable(error.to_string()))?;
-        sessions.extend(answer);
-    }
-    sessions.sort_by(|a, b| (a.since, &a.session).cmp(&(b.since, &b.session)));
-    Ok(sessions)
+    let read =
+        |answer: &Bytes| serde_json::from_slice(answer).map_err(|error| Unavailable(error.to_string()));
+    answers.iter().map(read).collect()
 }
 
-/// Answers a question with sessions.
+/// Answers a question: with a list of [`SessionSeen`], or with [`Replies`](crate::Replies) to [`Control::Ask`].
+///
+/// # Errors
+/// When the broker does not take it.
 pub async fn answer(
     broker: &dyn Broker,
     question: &Question,
-    sessions: &[SessionSeen],
+    answer: &(impl Serialize + Sync + ?Sized),
 ) -> Result<(), Unavailable> {
-    let answer = serde_json::to_vec(sessions).map_err(|error| Unavailable(error.to_string()))?;
+    let answer = serde_json::to_vec(answer).map_err(|error| Unavailable(error.to_string()))?;
     broker.answer(question, answer.into()).await
 }
 

@@ -6,7 +6,8 @@ use proto::{Channel, Publication, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Broker, Control, Question, Unavailable};
+use crate::control::gather;
+use crate::{Broker, Control, Unavailable};
 
 /// The longest that clients may be given to answer.
 pub const LONGEST_INQUIRY: Duration = Duration::from_secs(30);
@@ -50,30 +51,13 @@ pub async fn inquire(
     inquiry: Inquiry,
     patience: Duration,
 ) -> Result<Replies, Unavailable> {
-    let question = Question::new();
     let patience = patience + Duration::from_millis(inquiry.within);
-    let control = Control::Ask { inquiry: Box::new(inquiry), question: question.clone() };
-    let asked = broker.control(user, control.encode()).await?;
-    let answers = broker.answers(&question, asked, patience).await?;
-    if (answers.len() as u64) < asked {
-        return Err(Unavailable(format!("{} of {asked} nodes answered", answers.len())));
-    }
+    let request = |question| Control::Ask { inquiry: Box::new(inquiry), question };
     let mut all = Replies::default();
-    for answer in answers {
-        let replies: Replies =
-            serde_json::from_slice(&answer).map_err(|error| Unavailable(error.to_string()))?;
+    for replies in gather::<Replies>(broker, user, request, patience).await? {
         all.answers.extend(replies.answers);
         all.silent += replies.silent;
         all.unasked += replies.unasked;
     }
     Ok(all)
-}
-
-/// Answers a question with what a node's clients said.
-///
-/// # Errors
-/// When the broker does not take it.
-pub async fn reply(broker: &dyn Broker, question: &Question, replies: &Replies) -> Result<(), Unavailable> {
-    let answer = serde_json::to_vec(replies).map_err(|error| Unavailable(error.to_string()))?;
-    broker.answer(question, answer.into()).await
 }

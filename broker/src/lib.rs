@@ -33,7 +33,7 @@ pub use control::{Control, LISTED_SESSIONS, Question, SessionSeen, answer, ask};
 pub use device::{DEVICES_MAX, Reached};
 pub use directory::{Busiest, Directory, Earlier, Page, RoomCount};
 pub use history::{Continuity, Entry, History, HistoryQuery};
-pub use inquiry::{Inquiry, LONGEST_INQUIRY, Replies, Reply, inquire, reply};
+pub use inquiry::{Inquiry, LONGEST_INQUIRY, Replies, Reply, inquire};
 pub use kept::KeptKey;
 pub use membership::{MEMBERSHIPS_MAX, Members, MembershipChange, MembershipError};
 pub use outbox::{

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use broker::{Broker, Control, Frame, Inquiry, PresenceNews, Replies, SessionSeen, Sink, answer, reply};
+use broker::{Broker, Control, Frame, Inquiry, PresenceNews, Replies, SessionSeen, Sink, answer};
 use proto::{Channel, NodeId, SessionId, Timestamp};
 use serde_json::json;
 use support::Api;
@@ -54,7 +54,7 @@ async fn api() -> Api {
                     (question, if known { vec![seen("one", 2000)] } else { Vec::new() })
                 }
                 Control::Ask { inquiry, question } => {
-                    reply(&*broker, &question, &replies(&inquiry)).await.unwrap();
+                    answer(&*broker, &question, &replies(&inquiry)).await.unwrap();
                     continue;
                 }
                 other => panic!("not a question: {other:?}"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use broker::{Broker, Inquiry, Question, SessionSeen};
 use proto::{Channel, NodeId, Timestamp};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -46,19 +47,20 @@ impl Clerk {
                 continue;
             }
             let sessions: Vec<_> = peers.iter().map(|peer| self.describe(peer)).collect();
-            if let Err(error) = broker::answer(&*self.broker, &question, &sessions).await {
-                // Whoever asked waits in vain, and is told so.
-                tracing::debug!(%error, "a question was not answered");
-            }
+            self.answer(&question, &sessions).await;
         }
     }
 
     /// Asks the clients of sessions, and passes on what they answer.
     async fn inquire(self, user: Channel, inquiry: Box<Inquiry>, question: Question, peers: Vec<Arc<Peer>>) {
         let replies = self.inquiries.ask(&self.endpoints, &user, &question, &inquiry, &peers).await;
-        if let Err(error) = broker::reply(&*self.broker, &question, &replies).await {
+        self.answer(&question, &replies).await;
+    }
+
+    async fn answer(&self, question: &Question, answer: &(impl Serialize + Sync)) {
+        if let Err(error) = broker::answer(&*self.broker, question, answer).await {
             // Whoever asked waits in vain, and is told so.
-            tracing::debug!(%error, "the answers of clients were not passed on");
+            tracing::debug!(%error, "a question of another process was not answered");
         }
     }
 
