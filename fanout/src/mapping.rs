@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use chassis::options::Field;
 use proto::template::{Missing, Template, Values, Variable, scalar};
 use proto::{ChannelRules, NameError, Tenant};
 use serde_json::Value;
@@ -17,6 +18,18 @@ const TARGETS: [&str; 5] = ["room", "user", "users", "followers", "all"];
 
 /// What is wrong with a part of the configuration: the whole key, and why.
 pub(crate) type Wrong = (String, String);
+
+/// The rows of a mapping's keys, for the reference.
+pub(crate) const TO: Field = Field::new(
+    "to",
+    "template",
+    "",
+    "To whom: `{ room = … }`, `{ user = … }` and the like, as in the publishing API.",
+);
+pub(crate) const EVENT: Field = Field::new("event", "template", "", "The name of the event.");
+pub(crate) const DATA: Field = Field::new("data", "template", "", "Its data.");
+pub(crate) const EPHEMERAL: Field =
+    Field::new("ephemeral", "boolean", "false", "Whether nothing of it is kept.");
 
 /// A mapping as it was written.
 #[derive(Debug, Clone, Copy)]

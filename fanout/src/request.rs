@@ -123,6 +123,16 @@ impl TryFrom<ToFields> for To {
     }
 }
 
+/// Refuses data of so many bytes where the channel does not take as much.
+pub(crate) fn fits(size: usize, channel: &Channel, rules: &ChannelRules) -> Result<(), Refusal> {
+    let max = rules.of(channel).max_message;
+    if size <= max {
+        Ok(())
+    } else {
+        Err(Refusal::DataTooLarge { size, max, channel: channel.public_name() })
+    }
+}
+
 /// Several messages. Each item is read by itself, so that a wrong one does not fail the others.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -171,10 +181,7 @@ impl Order {
         })?;
         let size = binary.size(&request.data);
         for channel in &channels {
-            let max = rules.of(channel).max_message;
-            if size > max {
-                return Err(Refusal::DataTooLarge { size, max, channel: channel.public_name() });
-            }
+            fits(size, channel, rules)?;
         }
         if request.durability.is_some_and(|asked| asked != Durability::Memory) {
             if request.ephemeral {

@@ -15,6 +15,7 @@ use super::params::{described, named};
 use crate::api::{Api, now};
 use crate::openapi::{AdminProblems, AwayProblems, ChangeProblems};
 use crate::refusal::{Refusal, at};
+use crate::request::fits;
 
 /// How long clients have for an answer unless the call says otherwise, in milliseconds.
 const TIMEOUT: f64 = 5000.0;
@@ -110,10 +111,7 @@ impl Api {
         if !(1.0..=longest).contains(&timeout) || timeout.fract() != 0.0 {
             return Err(Refusal::malformed("/timeout", "must be 1 to 30000 milliseconds"));
         }
-        let (size, max) = (data.get().len(), self.publisher.rules().of(channel).max_message);
-        if size > max {
-            return Err(Refusal::DataTooLarge { size, max, channel: channel.public_name() });
-        }
+        fits(data.get().len(), channel, self.publisher.rules())?;
         let event = EventName::new(&event).map_err(at("/event"))?;
         let binary = BinaryPlaces::default();
         let publication = Publication { event, data, binary, id: None, from: None, timestamp: now() };

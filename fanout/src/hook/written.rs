@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::body::BodyKind;
+use crate::mapping;
 
 /// What stands in a table of `[[webhooks]]`.
 pub(super) const WEBHOOK: &[Field] = &[
@@ -61,15 +62,10 @@ pub(super) const WEBHOOK: &[Field] = &[
         "What stays the same when the provider repeats a webhook. As the scheme has it; the whole body, if absent.",
     ),
     Field::new("tenant", "template", "", "The tenant. That of tokens which name none, if absent."),
-    Field::new(
-        "to",
-        "template",
-        "",
-        "To whom: `{ room = … }`, `{ user = … }` and the like, as in the publishing API.",
-    ),
-    Field::new("event", "template", "", "The name of the event."),
-    Field::new("data", "template", "", "Its data."),
-    Field::new("ephemeral", "boolean", "false", "Whether nothing of it is kept."),
+    mapping::TO,
+    mapping::EVENT,
+    mapping::DATA,
+    mapping::EPHEMERAL,
     Field::new(
         "events",
         "table",
