@@ -87,12 +87,7 @@ impl Flusher {
             // A woken task runs next, but others that are ready may have more to give to the same sockets.
             task::yield_now().await;
             std::mem::swap(&mut peers, &mut *lane.waiting.lock());
-            for (index, peer) in peers.drain(..).enumerate() {
-                if index % TURN == TURN - 1 {
-                    task::yield_now().await;
-                }
-                peer.flush();
-            }
+            in_turns(peers.drain(..), Peer::flush).await;
         }
     }
 
@@ -102,13 +97,18 @@ impl Flusher {
             self.later.wake.notified().await;
             time::sleep(MOMENT).await;
             let peers = std::mem::take(&mut *self.later.waiting.lock());
-            for (index, peer) in peers.into_iter().enumerate() {
-                if index % TURN == TURN - 1 {
-                    task::yield_now().await;
-                }
-                peer.flush_later();
-            }
+            in_turns(peers.into_iter(), Peer::flush_later).await;
         }
+    }
+}
+
+/// Writes to many, letting other tasks run now and then.
+async fn in_turns(peers: impl Iterator<Item = Arc<Peer>>, write: impl Fn(&Peer)) {
+    for (index, peer) in peers.enumerate() {
+        if index % TURN == TURN - 1 {
+            task::yield_now().await;
+        }
+        write(&peer);
     }
 }
 

@@ -212,8 +212,7 @@ impl Follower {
     /// What an answer says beyond what was delivered while it was waited for; nothing if it does not say that the two agree.
     fn beyond(&self, mut history: History) -> Option<History> {
         let position = self.position.filter(|_| history.continuity == Continuity::Continuous)?;
-        let known = |entry: &Entry| entry.step.position.offset <= position.offset;
-        let first = history.entries.iter().position(|entry| !known(entry)).unwrap_or(history.entries.len());
+        let first = history.entries.partition_point(|entry| entry.step.position.offset <= position.offset);
         let agrees = match history.entries.get(..first).and_then(<[Entry]>::last) {
             Some(last) if last.step.position.offset == position.offset => last.step.position == position,
             // The stream was read before the last of them was published.
