@@ -1,6 +1,8 @@
 //! Publishing over HTTP on one keep-alive connection.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use proto::Position;
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -50,7 +52,24 @@ impl Client {
         self.ask_with("", body).await
     }
 
-    /// The same with more header fields, each a whole line.
+    /// Posts a message for one channel and gives its place there.
+    ///
+    /// # Errors
+    /// The same, or the answer has no place.
+    pub(crate) async fn publish(&mut self, body: &[u8]) -> Result<Position> {
+        #[derive(Deserialize)]
+        struct Answer {
+            results: Vec<Receipt>,
+        }
+        #[derive(Deserialize)]
+        struct Receipt {
+            position: Position,
+        }
+        let answer: Answer = serde_json::from_slice(self.ask(body).await?)?;
+        Ok(answer.results.first().context("an answer without a result")?.position)
+    }
+
+    /// The same as [`ask`](Self::ask) with more header fields, each a whole line.
     ///
     /// # Errors
     /// The answer is no success, or the connection broke.
