@@ -19,6 +19,7 @@ use crate::chaos::fault::Topology;
 use crate::chaos::world::{Plan, World};
 use crate::server::new_secret;
 use comeback::Comeback;
+use crowd::Shared;
 use restart::Restart;
 use resync::Resync;
 
@@ -90,6 +91,12 @@ impl Found {
         if !holds {
             self.wrong.push(what());
         }
+    }
+
+    /// Every client has everything, in order, once.
+    fn expect_all(&mut self, shared: &Shared) {
+        self.expect(shared.holes.get() == 0, || format!("{} holes or repetitions", shared.holes.get()));
+        self.expect(shared.gaps.get() == 0, || format!("{} gaps told", shared.gaps.get()));
     }
 }
 

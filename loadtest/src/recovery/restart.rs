@@ -64,9 +64,7 @@ impl Restart {
         found.tell("restarts of Redis", self.times);
         found.tell_spread("from its answer to the first delivery of something published since", first);
         found.tell_spread("from its answer to such a delivery to each client on both gateways", all);
-        let shared = &crowd.shared;
-        found.expect(shared.holes.get() == 0, || format!("{} holes or repetitions", shared.holes.get()));
-        found.expect(shared.gaps.get() == 0, || format!("{} gaps told", shared.gaps.get()));
+        found.expect_all(&crowd.shared);
         Ok(found)
     }
 

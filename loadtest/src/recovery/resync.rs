@@ -101,8 +101,7 @@ impl Resync {
         found.tell_spread("just after the interruption", after(&samples));
         found.tell_spread("meanwhile", after(&meanwhile));
         found.tell_spread("afterwards", after(&later));
-        found.expect(shared.holes.get() == 0, || format!("{} holes or repetitions", shared.holes.get()));
-        found.expect(shared.gaps.get() == 0, || format!("{} gaps told", shared.gaps.get()));
+        found.expect_all(&crowd.shared);
         Ok(found)
     }
 }
