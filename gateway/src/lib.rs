@@ -1,8 +1,8 @@
 //! The node that holds client connections.
 //!
-//! [`Gateway`] serves WebSockets for everyone with a token, and gives each session what is published in the channels
-//! that it listens to. `handshake` makes a request a `connection`, which moves bytes and asks its `session`, a value, what
-//! they mean. The `hub` knows who listens to what; a `follower`, a value too, keeps each channel in order.
+//! [`Gateway`] serves endpoints for everyone with a token, and gives each session what is published in the channels that it
+//! listens to. A `transport` makes a request a `connection`, which moves bytes and asks its `session`, a value, what they
+//! mean. The `hub` knows who listens to what; a [`follower`], a value too, keeps each channel in order.
 
 #![forbid(unsafe_code)]
 

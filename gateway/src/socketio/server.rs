@@ -27,7 +27,7 @@ use super::query::{Query, Sid, Transport};
 use super::refusal::Refusal;
 use super::service::{Ended, Service, Session};
 use super::websocket::WebSocket;
-use crate::transport::handshake::{handshake, switching_protocols};
+use crate::wire::ws_handshake::{handshake, switching_protocols};
 
 /// When a client that finds no place should come back, in seconds; spread, so that not all come together.
 const COME_BACK: std::ops::RangeInclusive<u64> = 2..=10;

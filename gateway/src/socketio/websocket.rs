@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::frames::Frames;
 use super::link::Queue;
-use crate::transport::handshake::take_over;
 use crate::wire::outbound::Outbound;
 use crate::wire::ws_frame;
+use crate::wire::ws_handshake::take_over;
 use crate::wire::ws_reader::{READ_BUFFER, Reader};
 
 /// See the module's documentation.

@@ -3,7 +3,6 @@
 
 pub(crate) mod door;
 pub(crate) mod events;
-pub(crate) mod handshake;
 pub(crate) mod long_poll;
 pub(crate) mod socketio;
 pub(crate) mod websocket;
