@@ -1,7 +1,7 @@
 //! How delivery goes on from a place that a client has in a channel.
 
 use broker::{Broker, Continuity, Entry, History, HistoryQuery, Unavailable};
-use proto::{Channel, Epoch, GapReason, Position};
+use proto::{Channel, Epoch, GapReason, HistoryItem, Position, Publication};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,18 @@ pub(crate) async fn read(
         newest.top = tops.first().copied().unwrap_or(newest.top);
     }
     Ok(Continuation::of_latest(since, newest.top, newest.entries.pop()))
+}
+
+/// Entries as clients are told of them, and the place after the last one, which is `at` if there is none.
+pub(crate) fn items(channel: &Channel, entries: &[Entry], at: Position) -> (Vec<HistoryItem>, Position) {
+    let items = entries.iter().filter_map(|entry| match Publication::decode(&entry.payload) {
+        Ok(publication) => Some(HistoryItem { position: entry.step.position, publication }),
+        Err(error) => {
+            tracing::error!(%channel, %error, "a stored publication cannot be read");
+            None
+        }
+    });
+    (items.collect(), entries.last().map_or(at, |entry| entry.step.position))
 }
 
 #[cfg(test)]

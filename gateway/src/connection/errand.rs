@@ -3,18 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Control, Entry, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
+use broker::{Control, History, HistoryQuery, Place, PublishError, Reached, Unavailable};
 use futures_util::stream::{self, StreamExt};
-use proto::{
-    Channel, ChannelRules, Cursor, GapReason, HistoryItem, Position, PresenceEntry, Publication, Room,
-    SessionId, Tenant, UserId,
-};
+use proto::{Channel, ChannelRules, Cursor, Position, PresenceEntry, Room, SessionId, Tenant, UserId};
 use tokio::time::timeout;
 
-use super::continuation::{self, Continuation, judge};
-use super::following::{Following, PAGE};
+use super::continuation::{self, items, judge};
+use super::following::{Arrival, Following, PAGE};
 use crate::endpoint::offline::{self, Device, First};
-use crate::hub::Attachment;
 use crate::node::Node;
 use crate::peer::progress::Progress;
 use crate::peer::standing::Standing;
@@ -33,17 +29,6 @@ pub(crate) struct Done {
     pub(crate) outcome: Outcome,
     /// The channels that the connection follows from now on.
     pub(crate) arrivals: Vec<Arrival>,
-}
-
-/// A channel to follow.
-pub(crate) struct Arrival {
-    pub(crate) following: Following,
-    /// The gap to be told before anything is delivered.
-    pub(crate) gap: Option<GapReason>,
-    /// What was read already.
-    pub(crate) entries: Vec<Entry>,
-    /// How far the client's device has got there, where that is remembered.
-    pub(crate) progress: Option<Box<Progress>>,
 }
 
 /// Carries out an operation. `previous` is the place that a room had if it is joined again: it is given up only
@@ -393,42 +378,11 @@ async fn join(
     Done { outcome: Outcome::Joined { room, position, recovered, user_count }, arrivals: vec![arrival] }
 }
 
-impl Arrival {
-    fn from_here(attachment: Attachment, at: Position) -> Self {
-        Self { following: Following::new(attachment, at), gap: None, entries: Vec::new(), progress: None }
-    }
-
-    /// Follows from the oldest publication that is kept.
-    fn begin(&mut self, history: History) {
-        self.following.restart(history.entries.first().map_or(history.top, |entry| entry.step.before()));
-        self.entries = history.entries;
-    }
-
-    /// Follows from an earlier place, or from where the stream can be followed.
-    fn resume(&mut self, next: Continuation) {
-        self.following.restart(next.at);
-        self.gap = next.gap;
-        self.entries = next.entries;
-    }
-}
-
 fn tell_history(room: Room, channel: Channel, since: Option<Position>, history: &History) -> Outcome {
     let (at, gap) = since.map_or((history.top, None), |since| judge(since, history));
     let (items, position) = items(&channel, &history.entries, at);
     let more = position.offset < history.top.offset;
     Outcome::History { channel, room, items, position, gap, more }
-}
-
-/// Entries as clients are told of them, and the place after the last one, which is `at` if there is none.
-pub(crate) fn items(channel: &Channel, entries: &[Entry], at: Position) -> (Vec<HistoryItem>, Position) {
-    let items = entries.iter().filter_map(|entry| match Publication::decode(&entry.payload) {
-        Ok(publication) => Some(HistoryItem { position: entry.step.position, publication }),
-        Err(error) => {
-            tracing::error!(%channel, %error, "a stored publication cannot be read");
-            None
-        }
-    });
-    (items.collect(), entries.last().map_or(at, |entry| entry.step.position))
 }
 
 fn failed(failure: Failure) -> Done {

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::{Entry, Unavailable};
+use broker::{Entry, History, Unavailable};
 use proto::{Channel, GapReason, Kind, Outgoing, Position, Publication};
 use tokio::time;
 
 use super::continuation::{self, Continuation};
-use super::errand::Arrival;
 use crate::endpoint::Endpoint;
 use crate::hub::{Attachment, Behind};
 use crate::node::Node;
 use crate::node::presence::Stay;
 use crate::peer::Peer;
 use crate::peer::milestone::Milestone;
+use crate::peer::progress::Progress;
 use crate::wire::outbound::Push;
 
 /// How many publications are read at once, at most.
@@ -79,6 +79,37 @@ impl Following {
     /// The place from which it is to be fed; the start of everything while it is fed.
     pub(crate) fn at(&self) -> Position {
         self.behind.as_ref().map_or(Position::start(proto::Epoch(0)), |place| place.at)
+    }
+}
+
+/// A channel to follow.
+pub(crate) struct Arrival {
+    pub(crate) following: Following,
+    /// The gap to be told before anything is delivered.
+    pub(crate) gap: Option<GapReason>,
+    /// What was read already.
+    pub(crate) entries: Vec<Entry>,
+    /// How far the client's device has got there, where that is remembered.
+    pub(crate) progress: Option<Box<Progress>>,
+}
+
+impl Arrival {
+    /// Follows from this place, where the channel ends now.
+    pub(crate) fn from_here(attachment: Attachment, at: Position) -> Self {
+        Self { following: Following::new(attachment, at), gap: None, entries: Vec::new(), progress: None }
+    }
+
+    /// Follows from the oldest publication that is kept.
+    pub(crate) fn begin(&mut self, history: History) {
+        self.following.restart(history.entries.first().map_or(history.top, |entry| entry.step.before()));
+        self.entries = history.entries;
+    }
+
+    /// Follows from an earlier place, or from where the stream can be followed.
+    pub(crate) fn resume(&mut self, next: Continuation) {
+        self.following.restart(next.at);
+        self.gap = next.gap;
+        self.entries = next.entries;
     }
 }
 

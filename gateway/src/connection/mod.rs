@@ -1,7 +1,7 @@
 //! One client's connection: moves frames between its transport, its session and the hub, and decides nothing.
 
 pub(crate) mod continuation;
-pub(crate) mod errand;
+mod errand;
 pub(crate) mod following;
 mod timers;
 
@@ -23,8 +23,8 @@ use crate::peer::progress::Ask;
 use crate::peer::{Memberships, NEVER, Peer, Signal};
 use crate::session::rate::SharedRate;
 use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Terms, Timer};
-use errand::{Arrival, Done};
-use following::{Followings, Page};
+use errand::Done;
+use following::{Arrival, Followings, Page};
 use timers::Timers;
 
 /// How long a client may take to answer a close.

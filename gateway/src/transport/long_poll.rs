@@ -17,8 +17,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::door::Door;
-use crate::connection::continuation::{self, Continuation};
-use crate::connection::errand::items;
+use crate::connection::continuation::{self, Continuation, items};
 use crate::session::LONGEST_HISTORY;
 use crate::wire::outbound::Outbound;
 
