@@ -23,15 +23,6 @@ pub(super) struct Agenda {
     sooner: Notify,
 }
 
-/// What a session and the agenda agreed on; kept with the session and changed under the agenda's lock.
-#[derive(Debug, Default)]
-pub(super) struct Appointment {
-    /// When the session wants to be called.
-    wanted: Option<Instant>,
-    /// Where it stands in the agenda.
-    noted: Option<Instant>,
-}
-
 #[derive(Debug)]
 struct Entry {
     at: Instant,
@@ -43,9 +34,7 @@ impl Agenda {
     pub(super) fn note(&self, link: &Arc<Link>, at: Instant) {
         let mut entries = self.entries.lock();
         let mut appointment = link.appointment().lock();
-        appointment.wanted = Some(at);
-        if appointment.noted.is_none_or(|noted| at < noted) {
-            appointment.noted = Some(at);
+        if appointment.want(at) {
             let is_first = entries.peek().is_none_or(|Reverse(first)| at < first.at);
             entries.push(Reverse(Entry { at, link: Arc::downgrade(link) }));
             if is_first {
@@ -83,36 +72,6 @@ impl Agenda {
             }
         }
     }
-}
-
-impl Appointment {
-    /// The moment of an entry has come. Answers to when it is to be moved, if it is still needed.
-    pub(super) fn keep(&mut self, at: Instant, now: Instant) -> Kept {
-        if self.noted != Some(at) {
-            return Kept::Overtaken;
-        }
-        match self.wanted {
-            Some(wanted) if wanted > now => {
-                self.noted = Some(wanted);
-                Kept::Moved(wanted)
-            }
-            _ => {
-                self.noted = None;
-                Kept::Due
-            }
-        }
-    }
-}
-
-/// What became of an entry.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// An earlier one stands for the session.
-    Overtaken,
-    /// The session wants to be called later.
-    Moved(Instant),
-    /// The session is to be called.
-    Due,
 }
 
 impl PartialEq for Entry {

@@ -13,8 +13,8 @@ use super::engine::{Due, Engine, Probe, Receipt};
 use super::frames::Frames;
 use super::link::{Answer, Command, Link, Message};
 use super::refusal::Refusal;
-use super::server::Core;
-use super::service::{Ended, Service, Session};
+use super::service::{Ended, Session};
+use super::table::Table;
 use super::websocket::WebSocket;
 use crate::wire::ws_reader;
 
@@ -22,11 +22,11 @@ use crate::wire::ws_reader;
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// See the module's documentation.
-pub(super) struct Driver<S: Service> {
-    core: Arc<Core<S>>,
+pub(super) struct Driver<S: Session> {
+    table: Arc<Table>,
     link: Arc<Link>,
     engine: Engine,
-    session: S::Session,
+    session: S,
     /// The transport, unless the session polls.
     socket: Option<Box<WebSocket>>,
     /// A WebSocket that may become the transport.
@@ -83,17 +83,17 @@ enum Fault {
     Close(Close),
 }
 
-impl<S: Service> Driver<S> {
+impl<S: Session> Driver<S> {
     /// A session that is open; over a WebSocket or by polling.
     pub(super) fn new(
-        core: Arc<Core<S>>,
+        table: Arc<Table>,
         link: Arc<Link>,
         engine: Engine,
-        session: S::Session,
+        session: S,
         socket: Option<Box<WebSocket>>,
     ) -> Self {
         Self {
-            core,
+            table,
             link,
             engine,
             session,
@@ -143,7 +143,7 @@ impl<S: Service> Driver<S> {
         };
         if self.noted != Some(deadline) {
             self.noted = Some(deadline);
-            self.core.agenda().note(&self.link, deadline);
+            self.table.agenda().note(&self.link, deadline);
         }
     }
 
@@ -191,7 +191,7 @@ impl<S: Service> Driver<S> {
             Event::Aborted => Err(Fault::Over(Ended::Gone)),
             Event::Posted => self.post(now),
             Event::Ping => {
-                self.engine.ping(self.core.config(), now);
+                self.engine.ping(self.table.config(), now);
                 self.ping();
                 Ok(())
             }
@@ -231,7 +231,7 @@ impl<S: Service> Driver<S> {
         if let State::Closing { until } = self.state {
             return if until <= now { Err(Fault::Over(Ended::Gone)) } else { Ok(()) };
         }
-        while let Some(due) = self.engine.expired(self.core.config(), now) {
+        while let Some(due) = self.engine.expired(self.table.config(), now) {
             match due {
                 Due::Ping => self.ping(),
                 Due::Dead => return Err(Fault::Over(Ended::Silent)),
@@ -319,7 +319,7 @@ impl<S: Service> Driver<S> {
 
     /// A packet came by the transport of the session.
     fn packet(&mut self, packet: Packet<'_>, now: Instant) -> Result<(), Fault> {
-        let message = match self.engine.received(packet, self.core.config(), now) {
+        let message = match self.engine.received(packet, self.table.config(), now) {
             Receipt::Nothing => return Ok(()),
             Receipt::Pong => {
                 self.session.ponged();
@@ -363,7 +363,7 @@ impl<S: Service> Driver<S> {
     }
 
     fn propose(&mut self, socket: Box<WebSocket>, now: Instant) {
-        if matches!(self.state, State::Open) && self.engine.propose(self.core.config(), now) {
+        if matches!(self.state, State::Open) && self.engine.propose(self.table.config(), now) {
             self.candidate = Some(socket);
         } else {
             socket.close(Close::PolicyViolation);
@@ -442,9 +442,9 @@ impl<S: Service> Driver<S> {
     }
 }
 
-impl<S: Service> Drop for Driver<S> {
+impl<S: Session> Drop for Driver<S> {
     fn drop(&mut self) {
-        self.core.forget(self.link.id());
+        self.table.forget(self.link.id());
     }
 }
 

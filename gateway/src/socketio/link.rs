@@ -13,11 +13,11 @@ use proto::Close;
 use proto::framing::engineio::{Packet, Payload};
 use tokio::sync::oneshot;
 
-use super::agenda::{Appointment, Kept};
+use super::appointment::{Appointment, Kept};
 use super::frames::Frames;
 use super::refusal::Refusal;
 use super::websocket::WebSocket;
-use crate::wire::outbound::{Flush, Outbound, Push};
+use crate::wire::outbound::{Flush, Outbound, Push, SharedOutbound};
 use crate::wire::ws_frame;
 
 /// How many requests may wait for a session's task. There are two at a time when a client keeps to the rules.
@@ -47,9 +47,6 @@ pub enum SendError {
     Closed,
 }
 
-/// What waits for a client, held by whoever gives it something.
-pub(crate) type Queue = Arc<dyn AsRef<Outbound> + Send + Sync>;
-
 /// See the module's documentation.
 pub struct Link {
     id: u128,
@@ -58,7 +55,7 @@ pub struct Link {
     /// The most that one polling answer should hold.
     max_payload: usize,
     /// What waits for the client; taken by those who poll, written to a WebSocket.
-    queue: OnceLock<Queue>,
+    queue: OnceLock<SharedOutbound>,
     /// The polling request that waits for something.
     poll: Mutex<Option<Answer>>,
     /// `None` once nobody takes them any more.
@@ -96,12 +93,12 @@ impl Link {
     }
 
     /// Gives the session a queue that others hold as well, in place of its own; to be done before anything is sent.
-    pub(crate) fn use_queue(&self, queue: Queue) {
+    pub(crate) fn use_queue(&self, queue: SharedOutbound) {
         // There is one session, which does this once if at all.
         let _ = self.queue.set(queue);
     }
 
-    pub(super) fn queue(&self) -> &Queue {
+    pub(super) fn queue(&self) -> &SharedOutbound {
         self.queue.get_or_init(|| Arc::new(Outbound::to_taker(self.limit)))
     }
 

@@ -11,8 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::frames::Frames;
-use super::link::Queue;
-use crate::wire::outbound::Outbound;
+use crate::wire::outbound::{Outbound, SharedOutbound};
 use crate::wire::ws_frame;
 use crate::wire::ws_handshake::take_over;
 use crate::wire::ws_reader::{READ_BUFFER, Reader};
@@ -20,7 +19,7 @@ use crate::wire::ws_reader::{READ_BUFFER, Reader};
 /// See the module's documentation.
 pub(super) struct WebSocket {
     stream: Arc<TcpStream>,
-    queue: Queue,
+    queue: SharedOutbound,
     reader: Reader<dyn AsRef<Outbound> + Send + Sync>,
     /// Its place among the connections that the process may hold.
     _guard: Option<ConnectionGuard>,
@@ -35,13 +34,13 @@ impl WebSocket {
         guard: Option<ConnectionGuard>,
     ) -> Option<Self> {
         let (stream, early) = take_over(upgrade).await?;
-        let queue: Queue = Arc::new(Outbound::new(Arc::clone(&stream), READ_BUFFER));
+        let queue: SharedOutbound = Arc::new(Outbound::new(Arc::clone(&stream), READ_BUFFER));
         let reader = Reader::new(Arc::clone(&stream), Arc::clone(&queue), &early, max_message);
         Some(Self { stream, queue, reader, _guard: guard })
     }
 
     /// Makes it the way of a session's queue.
-    pub(super) fn carry(&mut self, queue: &Queue) {
+    pub(super) fn carry(&mut self, queue: &SharedOutbound) {
         let own = std::mem::replace(&mut self.queue, Arc::clone(queue));
         self.reader.write_to(Arc::clone(queue));
         self.outbound().use_socket(Arc::clone(&self.stream), (*own).as_ref().take());

@@ -49,6 +49,9 @@ pub(crate) struct Outbound {
     way: Mutex<Way>,
 }
 
+/// What waits for a client, held by whoever gives it something, as part of what that knows of the client.
+pub(crate) type SharedOutbound = Arc<dyn AsRef<Outbound> + Send + Sync>;
+
 /// What waits, and where it goes.
 #[derive(Debug)]
 struct Way {
