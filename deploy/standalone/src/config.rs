@@ -29,6 +29,11 @@ impl Config {
         let redis = CommonConfig::from_options(loaded)?.redis;
         let redis = redis.map(|url| RedisConfig::parse(url.expose())).transpose();
         let redis = redis.map_err(|error| loaded.wrong("redis", error.to_string()))?;
+        let fanout = FanoutConfig::from_options(loaded)?;
+        if let (None, Some(stream)) = (&redis, fanout.outbox.streams().next()) {
+            let message = format!("must be given: the outbox is delivered to the stream {stream} of Redis");
+            return Err(loaded.wrong("redis", message));
+        }
         let mut auth = AuthConfig::from_options(loaded)?;
         let mut development = None;
         if !auth.has_keys() {
@@ -40,7 +45,7 @@ impl Config {
         }
         Ok(Self {
             gateway: GatewayConfig::from_options(loaded)?,
-            fanout: FanoutConfig::from_options(loaded)?,
+            fanout,
             redis,
             verifier: Arc::new(auth.verifier()?),
             keys: Arc::new(ApiKeys::from_options(loaded)?),

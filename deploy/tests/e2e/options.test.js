@@ -68,6 +68,13 @@ for (const program of ['gateway', 'fanout', 'standalone']) {
       });
     }
 
+    it('names redis when a stream of it is to be filled', async () => {
+      const name = await file('[[outbox]]\nmatch = "room:*"\nstream = "chat"\n');
+      const { code, output } = await run(['--config', name, '--check'], { ...RIGHT, SWITCHBOARD_REDIS: '' });
+      assert.equal(code, 2, output);
+      assert.ok(output.includes('redis: '), output);
+    });
+
     it('checks a configuration without serving it', async () => {
       const name = await file(`listen = "127.0.0.1:${await freePort()}"\n[drain]\ntime = "1m"\n`);
       const { code, output } = await run(['--config', name, '--check']);

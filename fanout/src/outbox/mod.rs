@@ -27,7 +27,7 @@ use prometheus::Registry;
 
 pub(crate) use body::{Body, time, write};
 use metrics::Metrics;
-use receiver::Receiver;
+use receiver::{Receiver, Target};
 pub use worker::Deliveries;
 
 /// The row of the deliveries' options.
@@ -52,6 +52,14 @@ impl Receivers {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The streams of Redis that are delivered to: a broker in memory has none.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|receiver| match &receiver.target {
+            Target::Stream(name, _) => Some(name.as_str()),
+            Target::Url(_) => None,
+        })
     }
 
     /// Starts to deliver, on the runtime that this is called in, counted in `registry`.
