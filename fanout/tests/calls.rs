@@ -138,6 +138,18 @@ async fn a_call_can_tell_who_and_what_there_is() {
 }
 
 #[tokio::test]
+async fn what_needs_a_user_who_is_connected_is_refused_while_they_are_not_and_changes_nothing() {
+    let only = "event = \"told\"\nonly_if_connected = \"$path.userId\"";
+    let toml = CALLS.replacen("event = \"told\"", only, 1);
+    let api = Api::configured(Behaviour::Works, read(&toml).unwrap());
+    let good = json!({"title": "hi"});
+    tell(&api, "/tell/1", "sender", &json!({"title": 7})).await.problem(400, "invalid_message");
+    let answer = tell(&api, "/tell/1", "sender", &good).await;
+    assert_eq!(answer.problem(404, "unknown")["detail"], "the user is not connected");
+    assert!(api.stored().is_empty());
+}
+
+#[tokio::test]
 async fn who_may_not_and_what_does_not_fit_is_refused_and_changes_nothing() {
     let api = api();
     let good = json!({"title": "hi"});
@@ -191,6 +203,11 @@ fn a_mistake_is_told_by_its_key() {
         ("path = \"/online\"", "path = \"/online\"\nevent = \"e\"", "calls[3].event: does not go with"),
         ("user = \"$caller.user\"", "", "calls[4].user: must be given"),
         ("action = \"stats\"", "action = \"stats\"\nuser = \"1\"", "calls[6].user: does not go with"),
+        (
+            "path = \"/me\"",
+            "path = \"/me\"\nonly_if_connected = \"1\"",
+            "calls[4].only_if_connected: does not",
+        ),
         ("action = \"stats\"", "action = \"sums\"", "calls[6].action: unknown variant"),
     ] {
         let message = read(&CALLS.replacen(from, to, 1)).unwrap_err();

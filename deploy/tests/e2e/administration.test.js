@@ -75,8 +75,13 @@ describe('the calls of the care platform', () => {
   }
 
   it('each refusal has its status, and a body that says what is wrong', async () => {
-    for (const [method, route, claims, status] of [
-      ['GET', '/websocket/users/connected', { scope: 'send' }, 403],
+    const [sender, hello] = [{ scope: 'send' }, { title: 'Hello', body: 'there' }];
+    for (const [method, route, claims, status, sent] of [
+      ['POST', '/websocket/message/user', sender, 404, { userId: 'nobody', type: 'visit' }],
+      ['POST', '/websocket/message/user', sender, 400, { type: 'visit' }],
+      ['POST', '/websocket/notification', sender, 404, { userId: 'nobody', ...hello }],
+      ['POST', '/websocket/notification', sender, 400, hello],
+      ['GET', '/websocket/users/connected', sender, 403],
       ['GET', '/websocket/users/connected', { ...admin, exp: 1_000_000_000 }, 401],
       ['GET', '/websocket/users/a%20b/status', admin, 400],
       ['DELETE', '/websocket/users/nobody/disconnect', admin, 404],
@@ -85,7 +90,7 @@ describe('the calls of the care platform', () => {
       ['GET', '/websocket/users/ann/status', { scope: 'send' }, 403],
       ['GET', '/websocket/me/status', { exp: 1_000_000_000 }, 401],
     ]) {
-      const answer = await ask(world, method, route, claims);
+      const answer = await ask(world, method, route, claims, sent);
       assert.deepEqual([answer.status, answer.type], [status, 'application/problem+json'], route);
       assert.ok(answer.body.detail, route);
     }

@@ -160,7 +160,7 @@ describe('an offline queue for unmodified clients of Socket.IO', () => {
   before(async () => {
     const text = await readFile(CARE, 'utf8');
     // As its comments say.
-    const queued = text.replace(/^#(?! |$)/gm, '').replace('history_size = 1000', 'history_size = 100');
+    const queued = text.replace(/^#(?! |$)|^only_if_connected = .*\n/gm, '').replace('history_size = 1000', 'history_size = 100');
     assert.notEqual(queued, text);
     world = await start('care', queued);
   });

@@ -24,6 +24,12 @@ pub(super) const CALL: &[Field] = &[
     mapping::DATA,
     mapping::EPHEMERAL,
     Field::new(
+        "only_if_connected",
+        "template",
+        "",
+        "A user without whom nothing is published: the answer is 404 while they are not connected.",
+    ),
+    Field::new(
         "action",
         "action",
         "publish",
@@ -59,6 +65,7 @@ pub(super) struct Table {
     data: Option<Value>,
     #[serde(default)]
     ephemeral: bool,
+    only_if_connected: Option<Value>,
     #[serde(default)]
     action: Action,
     user: Option<Value>,
@@ -173,9 +180,13 @@ fn deed(key: &str, table: &Table) -> Result<Deed, Wrong> {
         if is_there { Err((format!("{key}.{name}"), message())) } else { Ok(()) }
     };
     let publishes = table.action == Action::Publish;
-    for (name, value) in
-        [("to", &table.to), ("event", &table.event), ("data", &table.data), ("id", &table.id)]
-    {
+    for (name, value) in [
+        ("to", &table.to),
+        ("event", &table.event),
+        ("data", &table.data),
+        ("id", &table.id),
+        ("only_if_connected", &table.only_if_connected),
+    ] {
         there(name, !publishes && value.is_some())?;
     }
     there("ephemeral", !publishes && table.ephemeral)?;
@@ -194,8 +205,14 @@ fn deed(key: &str, table: &Table) -> Result<Deed, Wrong> {
                 data: table.data.as_ref(),
                 ephemeral: table.ephemeral,
             };
-            let id = table.id.as_ref().map(|id| template(&format!("{key}.id"), id)).transpose()?;
-            Deed::Publish(Box::new(Mapping::compile(key, &written)?), id)
+            let optional = |name: &str, value: &Option<Value>| {
+                value.as_ref().map(|value| template(&format!("{key}.{name}"), value)).transpose()
+            };
+            Deed::Publish {
+                mapping: Box::new(Mapping::compile(key, &written)?),
+                id: optional("id", &table.id)?,
+                only_if_connected: optional("only_if_connected", &table.only_if_connected)?,
+            }
         }
         Action::Connected => Deed::Connected,
         Action::Status => Deed::Status(user()?),

@@ -20,8 +20,14 @@ const BUSIEST: usize = 100;
 /// What a call does.
 #[derive(Debug)]
 pub(super) enum Deed {
-    /// Publishes a message; with an id, a repeated call publishes once.
-    Publish(Box<Mapping<Fact>>, Option<Template<Fact>>),
+    /// Publishes a message.
+    Publish {
+        mapping: Box<Mapping<Fact>>,
+        /// With one, a repeated call publishes once.
+        id: Option<Template<Fact>>,
+        /// A user without whom nothing is published.
+        only_if_connected: Option<Template<Fact>>,
+    },
     /// Lists the users that are connected: `count`, `users` and `next`.
     Connected,
     /// Tells whether a user is connected: `user`, `connected`, `since` and `sessions`.
@@ -38,7 +44,7 @@ impl Deed {
         match self {
             Self::Connected => &["from", "limit"],
             Self::Stats => &["limit"],
-            Self::Publish(..) | Self::Status(_) | Self::Disconnect(_) => &[],
+            Self::Publish { .. } | Self::Status(_) | Self::Disconnect(_) => &[],
         }
     }
 
@@ -51,24 +57,26 @@ impl Deed {
         facts: &Facts,
     ) -> Result<Option<String>, Refusal> {
         let tenant = caller.own_tenant();
-        let user = |template: &Template<Fact>| {
-            let text = mapping::text(template, facts).map_err(|missing| refused(missing.into()))?;
-            UserId::new(text).map_err(|error| Refusal::NamedParameter { what: "the user", error })
-        };
         match self {
-            Self::Publish(..) => Ok(None),
+            Self::Publish { .. } => Ok(None),
             Self::Connected => {
                 let (from, limit) = (params.from()?, params.limit_or(LONGEST_PAGE)?);
                 written(&api.present_in(&Channel::everyone(tenant), from, limit).await?)
             }
-            Self::Status(who) => written(&api.status_of(tenant, user(who)?).await?),
+            Self::Status(who) => written(&api.status_of(tenant, user(who, facts)?).await?),
             Self::Disconnect(who) => {
-                let disconnected = api.disconnect(tenant, &user(who)?, None).await?;
+                let disconnected = api.disconnect(tenant, &user(who, facts)?, None).await?;
                 written(&json!({ "disconnected": disconnected }))
             }
             Self::Stats => written(&api.statistics(tenant, params.limit_or(BUSIEST)?).await?),
         }
     }
+}
+
+/// The user that a template names.
+pub(super) fn user(template: &Template<Fact>, facts: &Facts) -> Result<UserId, Refusal> {
+    let text = mapping::text(template, facts).map_err(|missing| refused(missing.into()))?;
+    UserId::new(text).map_err(|error| Refusal::NamedParameter { what: "the user", error })
 }
 
 fn written(result: &impl Serialize) -> Result<Option<String>, Refusal> {

@@ -108,7 +108,7 @@ impl Call {
             Err(refusal) => Err(refusal.into()),
         };
         let refusal = result.as_ref().err().map(|failure| &failure.refusal);
-        if let Deed::Publish(..) = self.deed {
+        if let Deed::Publish { .. } = self.deed {
             api.metrics.message(refusal);
             api.metrics.took(started.elapsed());
         } else {
@@ -129,7 +129,7 @@ impl Call {
         if self.scope.as_deref().is_some_and(|scope| !caller.scopes.has(scope)) {
             return Err(Refusal::Forbidden("the credential does not have the scope for this call").into());
         }
-        let rates = if let Deed::Publish(..) = self.deed { &api.publishing } else { &api.administering };
+        let rates = if let Deed::Publish { .. } = self.deed { &api.publishing } else { &api.administering };
         rates.take(&caller.publisher, 1).map_err(Refusal::from)?;
         let body = if self.has_body {
             require(JSON, &head.headers)?;
@@ -150,7 +150,7 @@ impl Call {
         for required in &self.required {
             required.render_whole(&facts).map_err(|missing| refused(missing.into()))?;
         }
-        let Deed::Publish(mapping, id) = &self.deed else {
+        let Deed::Publish { mapping, id, only_if_connected } = &self.deed else {
             let params = Params::read(head.uri.query(), self.deed.parameters())?;
             facts.result = self.deed.carry_out(api, &caller, &params, &facts).await?;
             return Ok(match &self.answer {
@@ -167,6 +167,12 @@ impl Call {
         }
         if let Some(key) = idempotency_key(&head.headers)? {
             order.repeat_under(key)?;
+        }
+        if let Some(user) = only_if_connected {
+            let user = deed::user(user, &facts)?;
+            if !api.status_of(caller.own_tenant(), user).await?.connected {
+                return Err(Refusal::NotConnected.into());
+            }
         }
         let mut outcomes = api.carry_out(&caller, std::slice::from_ref(&order)).await;
         let mut outcome = outcomes.pop().unwrap_or_default();

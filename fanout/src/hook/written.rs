@@ -52,7 +52,8 @@ pub(super) const WEBHOOK: &[Field] = &[
         "max_in_flight",
         "number",
         "64",
-        "How many are worked on at a time; more are answered 503. So a flood of one provider does not starve another.",
+        "How many are worked on at a time; four times as many wait, and more are answered 429. So a flood of one provider does \
+         not starve another.",
     ),
     Field::new("type", "template", "", "By what an event is chosen from `events`."),
     Field::new(
