@@ -75,22 +75,33 @@ async fn change(api: &Api, request: Request, user: &str, room: &str, joins: bool
     .await
 }
 
-/// The rooms that a user is a member of.
+/// A part of the rooms that a user is a member of.
 #[derive(Serialize, ToSchema)]
-#[schema(examples(json!({"rooms": ["followers:7", "lobby"]})))]
+#[schema(examples(json!({"rooms": ["followers:7", "lobby"], "next": "lobby"})))]
 pub(crate) struct RoomsOfUser {
-    /// In the order of their names, at most 10,000.
+    /// In the order of their names, byte by byte.
     #[schema(value_type = Vec<String>)]
     rooms: Vec<Room>,
+    /// What to give as `after` for the next page; absent on the last one.
+    #[schema(value_type = Option<String>, nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Room>,
 }
 
 /// Lists the rooms that a user is a member of
+///
+/// Page by page. A room that the user is a member of all the while is listed once.
 #[utoipa::path(
     get,
     path = "/users/{user}/rooms",
     tag = "memberships",
-    params(described::OfUser, described::InTenant),
-    responses((status = 200, description = "All of them", body = RoomsOfUser), AdminProblems),
+    params(
+        described::OfUser,
+        ("after" = Option<String>, Query, nullable = false, description = "Go on after this room: the `next` of the page before", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.:@+=|~-]+$"),
+        described::Limited,
+        described::InTenant
+    ),
+    responses((status = 200, description = "A page of them", body = RoomsOfUser), AdminProblems),
     security(("token" = []), ("apiKey" = []))
 )]
 pub(crate) async fn of_user(
@@ -98,11 +109,15 @@ pub(crate) async fn of_user(
     Path(user): Path<String>,
     request: Request,
 ) -> Response {
-    api.administer(request, &[], async |asked| {
+    api.administer(request, &["after", "limit"], async |asked| {
         let user = named("user", &user)?;
+        let (after, limit) = (asked.params.name::<Room>("after")?, asked.params.limit()?);
         let mut rooms = api.within(api.broker().memberships(&asked.tenant, &user)).await?;
+        rooms.retain(|room| after.as_ref().is_none_or(|after| room > after));
         rooms.sort_unstable();
-        Ok(Json(RoomsOfUser { rooms }).into_response())
+        let next = if rooms.len() > limit { rooms.get(limit - 1).cloned() } else { None };
+        rooms.truncate(limit);
+        Ok(Json(RoomsOfUser { rooms, next }).into_response())
     })
     .await
 }
