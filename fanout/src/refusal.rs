@@ -106,7 +106,7 @@ pub(crate) enum Refusal {
     #[error("there was no answer in time; repeating the call is safe")]
     Away,
     /// Who is in a channel is not tracked.
-    #[error("presence is off for {0}")]
+    #[error("presence is off for {0}; a table [[channels]] with presence = true turns it on")]
     PresenceOff(String),
     /// No dead letter of the tenant has this id.
     #[error("there is no such dead letter")]

@@ -66,7 +66,8 @@ async fn where_presence_is_off_nobody_is_claimed_to_be_away() {
     let mut api = Api::new();
     api.without_presence();
     let answer = api.ask("GET", "/v1/users", None).await;
-    assert!(answer.problem(403, "forbidden")["detail"].as_str().unwrap().contains("presence is off for all"));
+    let detail = "presence is off for all; a table [[channels]] with presence = true turns it on";
+    assert_eq!(answer.problem(403, "forbidden")["detail"], detail);
 }
 
 #[tokio::test]
