@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::commands::BUDGET;
+use super::commands::{BUDGET, View};
 
 /// A failure that took less spares nobody anything.
 const SLOW: Duration = Duration::from_millis(300);
@@ -15,17 +15,6 @@ const RESPITE: Duration = Duration::from_millis(100);
 
 /// How long a trial may be under way before another one begins: its caller may have gone.
 const TRIAL: Duration = BUDGET.saturating_add(RESPITE);
-
-/// What is known about Redis otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
-    /// It carried out the last command.
-    Up,
-    /// No connection stands.
-    Down,
-    /// Neither is known of the place that is meant.
-    Unknown,
-}
 
 /// The places where publishing failed, and when each is to be tried again. A place is a slot of a cluster, or 0 elsewhere, so there are
 /// never more than slots.

@@ -16,7 +16,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::View;
 use super::config::{Address, RedisConfig, Topology};
 use super::doubter::Doubter;
 use super::link::owners::Owners;
@@ -44,6 +43,17 @@ pub(super) struct Commands {
     pool: Pool,
     state: Arc<State>,
     is_cluster: bool,
+}
+
+/// What is known about Redis from how commands end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// It carried out the last command.
+    Up,
+    /// No connection stands.
+    Down,
+    /// Neither is known of the place that is meant.
+    Unknown,
 }
 
 #[derive(Default)]

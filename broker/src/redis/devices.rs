@@ -7,6 +7,7 @@ use fred::types::Value;
 use fred::types::scripts::Script;
 use proto::{Channel, DeviceId, Epoch, Nonce, Position};
 
+use super::argument::millis;
 use super::commands::Commands;
 use super::keys::Keys;
 use super::retry::Repeat;
@@ -35,7 +36,7 @@ impl Devices {
             position.epoch.0.to_string().into(),
             position.offset.to_string().into(),
             position.nonce.0.to_string().into(),
-            life.as_millis().clamp(1, i64::MAX as u128).to_string().into(),
+            millis(*life),
             DEVICES_MAX.to_string().into(),
         ];
         self.commands.script(Repeat::Harmless, &REACH, &keys, |_| arguments.to_vec()).await.map(|_: u64| ())

@@ -6,8 +6,11 @@
 use proto::Channel;
 
 use super::link::slot::slot;
-use super::outbox::PARTS;
 use crate::{IdempotencyKey, KeptKey, Question};
+
+/// How many parts the index of outboxes has: enough that no server of a cluster has all of it, few enough to ask all of them
+/// often.
+pub(super) const PARTS: u16 = 8;
 
 /// Makes names from the prefix of this deployment.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! The broker that joins the nodes of a cluster through Redis.
 
 mod answers;
+mod argument;
 mod breaker;
 mod commands;
 mod config;

@@ -17,12 +17,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use proto::{Channel, PresenceEntry, Tenant, Timestamp};
 
 use super::RedisBroker;
+use super::argument::random;
 use super::commands::Commands;
-use super::keys::Keys;
+use super::keys::{Keys, PARTS};
 use super::note;
 use super::reply::Entries;
 use super::retry::Repeat;
-use super::store::random;
 use crate::{Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, Outbox, Unavailable, Waiting};
 
 static ADVANCE: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/advance.lua")));
@@ -36,9 +36,6 @@ static BURY: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("
 static DEAD: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/dead_letters.lua")));
 static RELAY: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/relay.lua")));
 static EXHUME: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/exhume.lua")));
-
-/// How many parts the index has: enough that no server of a cluster has all of it, few enough to ask all of them often.
-pub(super) const PARTS: u16 = 8;
 
 /// How often a letter is brought again to an outbox whose tickets were void: so often that workers which do nothing but empty it
 /// do not keep a publisher out, each time a round trip to the index and one to the channel.

@@ -21,6 +21,7 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, PresenceEntry, UserId};
 
+use super::argument::random;
 use super::commands::Commands;
 use super::keys::Keys;
 use super::leases::Leases;
@@ -29,7 +30,6 @@ use super::outbox::{Outboxes, TICKETS, void};
 use super::reply::Ticketed;
 use super::retry::Repeat;
 use super::roll::{Roll, Wish};
-use super::store::random;
 use crate::{Presence, Unavailable};
 
 static HOLD: LazyLock<Script> = LazyLock::new(|| {

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use proto::{Channel, Durability, Position};
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, View};
-use super::commands::Commands;
+use super::argument::{millis, random};
+use super::breaker::Breaker;
+use super::commands::{Commands, View};
 use super::keys::Keys;
 use super::link::slot::slot;
 use super::outbox::{Outboxes, TICKETS, void};
@@ -276,13 +277,4 @@ impl Store {
 /// Whether a publish failed because Redis could not be asked, or did not answer.
 const fn is_away(error: &PublishError) -> bool {
     matches!(error, PublishError::Unavailable(_))
-}
-
-/// A number for an epoch or a nonce: zero has a meaning of its own.
-pub(super) fn random() -> u64 {
-    rand::random_range(1..=u64::MAX)
-}
-
-fn millis(duration: Duration) -> Value {
-    duration.as_millis().clamp(1, i64::MAX as u128).to_string().into()
 }
