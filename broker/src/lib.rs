@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chaos;
+mod clock;
 mod control;
 mod device;
 mod directory;

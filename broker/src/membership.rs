@@ -23,6 +23,12 @@ impl MembershipChange {
         let leave = leave.iter().filter(|room| !join.contains(room));
         Self { join: join.to_vec(), leave: leave.cloned().collect() }
     }
+
+    /// Refuses more rooms at once than anybody can be a member of.
+    pub(crate) fn check(&self) -> Result<(), MembershipError> {
+        let fits = |rooms: &[Room]| rooms.len() <= MEMBERSHIPS_MAX;
+        if fits(&self.join) && fits(&self.leave) { Ok(()) } else { Err(MembershipError::TooMany) }
+    }
 }
 
 /// A part of the members of a room.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use proto::{Channel, Position, PresenceEntry, Tenant, Timestamp};
 
 use crate::Unavailable;
+use crate::clock::now;
 
 /// The outboxes of all channels, for those who hand on what is in them.
 ///
@@ -158,6 +159,19 @@ pub struct DeadLetter {
     pub reason: String,
     /// What was to be told.
     pub letter: Letter,
+}
+
+impl Waiting {
+    /// The letter of a channel, given up now.
+    pub(crate) fn given_up(&self, channel: &Channel, reason: &str) -> DeadLetter {
+        DeadLetter {
+            channel: channel.clone(),
+            since: self.since,
+            died: now(),
+            reason: reason.to_owned(),
+            letter: self.letter.clone(),
+        }
+    }
 }
 
 impl Letter {

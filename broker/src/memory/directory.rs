@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -10,6 +9,7 @@ use proto::{Channel, Kind, Position, PresenceEntry, Room, Tenant, Timestamp};
 
 use super::MemoryBroker;
 use super::mailbox::NodeKey;
+use crate::clock::now;
 use crate::{Busiest, Directory, Earlier, Page, REVOKED_MAX, Revocation, RoomCount, Unavailable};
 
 /// How many sessions which node has in which tenant, and the order in which lists are given.
@@ -61,11 +61,6 @@ impl MemoryBroker {
         });
         rooms
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[async_trait]

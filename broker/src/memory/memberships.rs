@@ -27,9 +27,7 @@ impl Memberships {
         user: &UserId,
         change: &MembershipChange,
     ) -> Result<(), MembershipError> {
-        if change.join.len() > MEMBERSHIPS_MAX || change.leave.len() > MEMBERSHIPS_MAX {
-            return Err(MembershipError::TooMany);
-        }
+        change.check()?;
         let mut books = self.0.lock();
         let Books { rooms, members } = &mut *books;
         let of_user = (tenant.clone(), user.clone());

@@ -1,7 +1,7 @@
 //! The outboxes of all channels, and the letters that died.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use proto::{Channel, Tenant, Timestamp};
 use tokio::time::Instant;
 
 use super::MemoryBroker;
+use crate::clock::now;
 use crate::{
     Claim, Claimed, DEAD_MAX, DeadLetter, EntryKey, Letter, LetterId, Outbox, PresenceNews, Unavailable,
     Waiting,
@@ -157,13 +158,7 @@ impl Outbox for MemoryBroker {
         if office.dead.len() >= DEAD_MAX {
             return Ok(false);
         }
-        let dead = DeadLetter {
-            channel: claim.channel.clone(),
-            since: entry.since,
-            died: now(),
-            reason: reason.to_owned(),
-            letter: entry.letter.clone(),
-        };
+        let dead = entry.given_up(&claim.channel, reason);
         office.dead.insert((dead.died, dead.letter.id()), dead);
         office.remove(&claim.channel, std::slice::from_ref(&entry.key));
         Ok(true)
@@ -195,9 +190,4 @@ impl Outbox for MemoryBroker {
         office.push(&dead.channel, dead.letter);
         Ok(true)
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -40,9 +40,7 @@ impl Memberships {
         user: &UserId,
         change: &MembershipChange,
     ) -> Result<(), MembershipError> {
-        if change.join.len() > MEMBERSHIPS_MAX || change.leave.len() > MEMBERSHIPS_MAX {
-            return Err(MembershipError::TooMany);
-        }
+        change.check()?;
         let keys = [self.keys.memberships(&Channel::user(tenant, user))];
         let mut arguments: Vec<Value> =
             vec![MEMBERSHIPS_MAX.to_string().into(), change.leave.len().to_string().into()];

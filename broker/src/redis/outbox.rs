@@ -6,7 +6,7 @@
 //! the other.
 
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -146,16 +146,9 @@ impl Outboxes {
     }
 
     async fn bury(&self, channel: &Channel, entry: &Waiting, reason: &str) -> Result<bool, Unavailable> {
-        let letter = &entry.letter;
-        let dead = DeadLetter {
-            channel: channel.clone(),
-            since: entry.since,
-            died: now(),
-            reason: reason.to_owned(),
-            letter: letter.clone(),
-        };
+        let dead = entry.given_up(channel, reason);
         let arguments: [Value; 4] = [
-            letter.id().as_str().into(),
+            dead.letter.id().as_str().into(),
             digits(dead.died).into(),
             Value::Bytes(write_record(&dead)),
             DEAD_MAX.to_string().into(),
@@ -314,11 +307,6 @@ fn read_record(record: &Bytes) -> Option<DeadLetter> {
 /// A time with always as many digits, so that times as texts have the order of times.
 fn digits(time: Timestamp) -> String {
     format!("{:014}", time.0)
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn millis(duration: Duration) -> Value {
