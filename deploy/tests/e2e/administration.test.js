@@ -79,6 +79,7 @@ describe('the calls of the care platform', () => {
     for (const [method, route, claims, status, sent] of [
       ['POST', '/websocket/message/user', sender, 404, { userId: 'nobody', type: 'visit' }],
       ['POST', '/websocket/message/user', sender, 400, { type: 'visit' }],
+      ['POST', '/websocket/message/user', sender, 400, { userId: 'nobody', type: '' }],
       ['POST', '/websocket/notification', sender, 404, { userId: 'nobody', ...hello }],
       ['POST', '/websocket/notification', sender, 400, hello],
       ['GET', '/websocket/users/connected', sender, 403],

@@ -202,6 +202,7 @@ describe('what the CRM is sent over HTTP', () => {
       [{ callSid: 'CA1' }, sign({ ...agent, organizationId: undefined }), 401],
       [{}, sign(agent), 400],
       [{ callSid: 7 }, sign(agent), 400],
+      [{ callSid: '' }, sign(agent), 400],
       ['{"callSid":', sign(agent), 400],
       [{ callSid: 'x'.repeat(2_000_000) }, sign(agent), 413],
     ]) {

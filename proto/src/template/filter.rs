@@ -9,6 +9,8 @@ use super::reach::{quote, scalar};
 pub(super) enum Filter {
     /// Only a string.
     String,
+    /// Only a string that is not empty.
+    Filled,
     /// A number, or a text that is one.
     Number,
     /// A string in which no markup is left: `&`, `<`, `>`, `"` and `'` become entities.
@@ -18,12 +20,18 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    pub(super) const ALL: [(&'static str, Self); 4] =
-        [("string", Self::String), ("number", Self::Number), ("escape", Self::Escape), ("iso", Self::Iso)];
+    pub(super) const ALL: [(&'static str, Self); 5] = [
+        ("string", Self::String),
+        ("filled", Self::Filled),
+        ("number", Self::Number),
+        ("escape", Self::Escape),
+        ("iso", Self::Iso),
+    ];
 
     pub(super) fn apply<'a>(self, json: Cow<'a, str>) -> Option<Cow<'a, str>> {
         match self {
             Self::String => json.starts_with('"').then_some(json),
+            Self::Filled => (json.starts_with('"') && json != r#""""#).then_some(json),
             Self::Number => {
                 let text = scalar(&json)?;
                 let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
@@ -81,6 +89,10 @@ mod tests {
     fn a_filter_changes_what_fits_and_drops_the_rest() {
         assert_eq!(apply(Filter::String, r#""a""#).unwrap(), r#""a""#);
         assert_eq!(apply(Filter::String, "1"), None);
+        assert_eq!(apply(Filter::Filled, r#"" ""#).unwrap(), r#"" ""#);
+        for other in [r#""""#, "1", "null", "[1]"] {
+            assert_eq!(apply(Filter::Filled, other), None, "{other}");
+        }
         assert_eq!(apply(Filter::Number, r#""-15.50""#).unwrap(), "-15.50");
         assert_eq!(apply(Filter::Number, "7").unwrap(), "7");
         for other in [r#""x""#, r#""""#, r#"" 1""#, "true", "[1]", r#""1e999""#, r#""01""#] {

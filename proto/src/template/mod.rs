@@ -5,7 +5,7 @@
 //! | `"$user.id"` | the value, with its JSON type and as it was written: a number stays that number |
 //! | `"Hello ${user.name}!"` | a text; `"${user.id}"` makes a text of a number |
 //! | `"$user.name ?? $user.id ?? \"nobody\""` | the first that is there and not `null`; a JSON literal can be the last |
-//! | `"$body.text \| escape"` | the value after a filter: `string`, `number`, `escape`, `iso` |
+//! | `"$body.text \| escape"` | the value after a filter: `string`, `filled`, `number`, `escape`, `iso` |
 //! | `"$data.list[0]"`, `"$data[\"odd key\"]"` | what stands at this place of a list, or under any key |
 //! | `{ "$each" = "$users", "$item" = { id = "$item.id" } }` | a list, made of each item of another one |
 //! | `"$$5"` | the text `$5` |
@@ -60,7 +60,7 @@ pub enum Problem {
         known: String,
     },
     /// A filter that does not exist.
-    #[error("there is no filter {0}; there are string, number, escape, iso")]
+    #[error("there is no filter {0}; there are string, filled, number, escape, iso")]
     UnknownFilter(String),
     /// A path into a variable that holds a single value.
     #[error("${0} has nothing inside")]

@@ -130,7 +130,7 @@ fn an_error_names_the_key_and_the_reason() {
     assert_eq!(wrong(json!({"a": "$room.x"})), "body.a: $room has nothing inside");
     assert_eq!(
         wrong(json!("${data.n | upper}")),
-        "body: there is no filter upper; there are string, number, escape, iso"
+        "body: there is no filter upper; there are string, filled, number, escape, iso"
     );
     assert_eq!(wrong(json!("$item")), "body: there is no $item here; there are $data, $room, $nothing");
     for syntax in
