@@ -4,6 +4,7 @@ pub(crate) mod continuation;
 mod errand;
 pub(crate) mod following;
 mod timers;
+mod transport;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,9 +15,7 @@ use std::time::Duration;
 use broker::{Place, Unavailable};
 use chassis::listener::ConnectionGuard;
 use proto::{Close, ErrorCode, Invalid, Kind, Request, Timestamp};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::endpoint::Endpoint;
 use crate::metrics;
 use crate::node::Node;
 use crate::peer::progress::Ask;
@@ -26,54 +25,13 @@ use crate::session::{Effect, Handshake, Operation, Outcome, Purpose, Session, Te
 use errand::Done;
 use following::{Arrival, Followings, Page};
 use timers::Timers;
+pub(crate) use transport::{Incoming, Transport};
 
 /// How long a client may take to answer a close.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Over how long the connections of a node look up memberships after an interruption.
 const MISSED_WITHIN: Duration = Duration::from_secs(10);
-
-/// How a client's frames arrive. What it is sent goes through its peer.
-pub(crate) trait Transport {
-    /// Whether bytes are taken again, after they were not.
-    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// What the client does next.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming>;
-
-    /// Asks the client, behind all that it was sent, for a sign of life that names this number: [`Incoming::Answer`].
-    fn ask(&mut self, _peer: &Peer, _number: u32) {}
-
-    /// The session begins: where clients ask for that, they are answered.
-    fn accept(&mut self, _peer: &Peer) {}
-
-    /// The session does not begin, since its token is not good. What follows is [`Incoming::Gone`]; only a transport whose
-    /// clients are accepted is asked for it.
-    fn refuse(&mut self, _peer: &Peer, _code: ErrorCode, _message: &str) {}
-
-    /// The session is over: queues the last thing that the client is sent.
-    fn close(&mut self, peer: &Peer, endpoint: &Endpoint, close: Close, reason: Option<&str>) {
-        peer.outbound.push_last(endpoint.goodbye(close, reason));
-    }
-}
-
-/// What a client does.
-pub(crate) enum Incoming {
-    /// It sends a frame.
-    Text(Utf8Bytes),
-    /// It asks for something by other means than a frame.
-    Request(Result<Request, Invalid>),
-    /// It is there.
-    SignOfLife,
-    /// It answers what it was [asked](Transport::ask): it has all that it was sent before.
-    Answer(u32),
-    /// It breaks the rules of the transport, which ends the connection with this code.
-    Violation(Close),
-    /// It takes its leave.
-    Goodbye,
-    /// It is gone.
-    Gone,
-}
 
 /// See the module's documentation.
 pub(crate) struct Connection<T> {
