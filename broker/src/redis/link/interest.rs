@@ -9,13 +9,14 @@
 //! at most [`CHUNK`] channels each way, and the next one waits until all of it is answered: Redis carries out a command in
 //! one go, and one that names 200,000 channels would stall every other client of the server.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use proto::Channel;
 
+use super::channels::{Channels, Name, State};
 use super::pulse::Pulse;
 use super::resp::{Value, write_command};
 use super::slot::slot;
@@ -23,9 +24,6 @@ use crate::chaos::{Detector, is_off};
 
 /// The most channels that are asked for at once.
 pub(super) const CHUNK: usize = 512;
-
-/// A channel as Redis knows it.
-type Name = Arc<[u8]>;
 
 /// How a channel is called in Redis.
 pub type Naming = Arc<dyn Fn(&Channel) -> String + Send + Sync>;
@@ -82,31 +80,6 @@ pub(in crate::redis) enum Fault {
     LoggedOut(String),
 }
 
-/// Where a channel stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// To be asked for; stands in `queued`.
-    Queued,
-    /// To be asked for in a smaller group, after a larger one was refused; stands in `split`.
-    Split,
-    /// Asked for.
-    Asked { wanted: bool },
-    /// Confirmed.
-    On,
-    /// Confirmed, no longer wanted; stands in `leaving`.
-    Leaving,
-    /// Asked to end.
-    Quitting { wanted: bool },
-    /// To be asked for again at that time; stands in `refused`.
-    Refused { until: Instant },
-}
-
-struct Entry {
-    channel: Channel,
-    slot: u16,
-    state: State,
-}
-
 /// A command that is not answered yet, with the channels that are not confirmed yet.
 enum Asked {
     Subscribe(VecDeque<Name>),
@@ -118,16 +91,13 @@ enum Asked {
 pub(super) struct Interest {
     style: Style,
     naming: Naming,
-    entries: HashMap<Name, Entry>,
-    queued: BTreeSet<(u16, Name)>,
+    channels: Channels,
+    /// Groups of channels that are to be asked for apart.
     split: VecDeque<Vec<Name>>,
-    leaving: BTreeSet<(u16, Name)>,
-    refused: BTreeSet<(Instant, Name)>,
     asked: VecDeque<Asked>,
     effects: VecDeque<Effect>,
     /// Absent without a connection.
     pulse: Option<Pulse>,
-    on: usize,
 }
 
 impl Interest {
@@ -136,26 +106,22 @@ impl Interest {
         Self {
             style,
             naming,
-            entries: HashMap::new(),
-            queued: BTreeSet::new(),
+            channels: Channels::default(),
             split: VecDeque::new(),
-            leaving: BTreeSet::new(),
-            refused: BTreeSet::new(),
             asked: VecDeque::new(),
             effects: VecDeque::new(),
             pulse: None,
-            on: 0,
         }
     }
 
     /// How many channels are confirmed and wanted.
     pub(super) const fn confirmed(&self) -> usize {
-        self.on
+        self.channels.on()
     }
 
     /// The channel that a message is for, if its subscription is in force.
     pub(super) fn recipient(&self, name: &[u8]) -> Option<&Channel> {
-        self.entries.get(name).filter(|entry| entry.state == State::On).map(|entry| &entry.channel)
+        self.channels.get(name).filter(|(_, state)| *state == State::On).map(|(channel, _)| channel)
     }
 
     /// The next thing to pass on.
@@ -167,21 +133,18 @@ impl Interest {
 
     /// The channel is wanted, from now on. Whoever wants it anew while it is in force is told so anew.
     pub(super) fn want(&mut self, channel: &Channel) {
-        let name: Name = (self.naming)(channel).into_bytes().into();
-        let Some(entry) = self.entries.get_mut(&name) else {
-            let slot = if self.style == Style::Sharded { slot(&name) } else { 0 };
-            self.queued.insert((slot, name.clone()));
-            self.entries.insert(name, Entry { channel: channel.clone(), slot, state: State::Queued });
-            return;
-        };
-        match &mut entry.state {
-            State::Queued | State::Split | State::Refused { .. } => {}
-            State::Asked { wanted } | State::Quitting { wanted } => *wanted = true,
-            State::On => subscribed(&mut self.effects, channel),
-            State::Leaving => {
-                entry.state = State::On;
-                self.on += 1;
-                self.leaving.remove(&(entry.slot, name));
+        let name = self.name(channel);
+        match self.channels.state(&name) {
+            None => {
+                let slot = if self.style == Style::Sharded { slot(&name) } else { 0 };
+                self.channels.add(name, channel.clone(), slot);
+            }
+            Some(State::Queued | State::Split | State::Refused { .. }) => {}
+            Some(State::Asked { .. }) => self.channels.set(&name, State::Asked { wanted: true }),
+            Some(State::Quitting { .. }) => self.channels.set(&name, State::Quitting { wanted: true }),
+            Some(State::On) => subscribed(&mut self.effects, channel),
+            Some(State::Leaving) => {
+                self.channels.set(&name, State::On);
                 subscribed(&mut self.effects, channel);
             }
         }
@@ -198,31 +161,23 @@ impl Interest {
     }
 
     fn release(&mut self, channel: &Channel, tell: bool) {
-        let name: Name = (self.naming)(channel).into_bytes().into();
-        let Some(entry) = self.entries.get_mut(&name) else { return };
-        match &mut entry.state {
-            State::Asked { wanted } | State::Quitting { wanted } => *wanted = false,
-            State::Leaving => {}
-            State::On => {
-                entry.state = State::Leaving;
-                self.on -= 1;
-                self.leaving.insert((entry.slot, name));
+        let name = self.name(channel);
+        match self.channels.state(&name) {
+            None | Some(State::Leaving) => {}
+            Some(State::Asked { .. }) => self.channels.set(&name, State::Asked { wanted: false }),
+            Some(State::Quitting { .. }) => self.channels.set(&name, State::Quitting { wanted: false }),
+            Some(State::On) => {
+                self.channels.set(&name, State::Leaving);
                 if tell {
                     interrupted(&mut self.effects, channel);
                 }
             }
-            State::Queued | State::Split | State::Refused { .. } => self.remove(&name),
+            Some(State::Queued | State::Split | State::Refused { .. }) => self.channels.remove(&name),
         }
     }
 
-    fn remove(&mut self, name: &Name) {
-        let Some(entry) = self.entries.remove(name) else { return };
-        match entry.state {
-            State::Queued => self.queued.remove(&(entry.slot, name.clone())),
-            State::Leaving => self.leaving.remove(&(entry.slot, name.clone())),
-            State::Refused { until } => self.refused.remove(&(until, name.clone())),
-            State::Split | State::Asked { .. } | State::On | State::Quitting { .. } => false,
-        };
+    fn name(&self, channel: &Channel) -> Name {
+        (self.naming)(channel).into_bytes().into()
     }
 
     // What becomes of the connection.
@@ -235,25 +190,10 @@ impl Interest {
     /// The connection is gone, and with it every subscription.
     pub(super) fn handle_lost(&mut self) {
         self.pulse = None;
-        self.on = 0;
         self.asked.clear();
         self.split.clear();
-        self.leaving.clear();
-        self.refused.clear();
-        let (queued, effects) = (&mut self.queued, &mut self.effects);
-        self.entries.retain(|name, entry| {
-            match entry.state {
-                State::Leaving | State::Asked { wanted: false } | State::Quitting { wanted: false } => {
-                    return false;
-                }
-                State::On => interrupted(effects, &entry.channel),
-                State::Queued | State::Split | State::Refused { .. } => {}
-                State::Asked { wanted: true } | State::Quitting { wanted: true } => {}
-            }
-            entry.state = State::Queued;
-            queued.insert((entry.slot, name.clone()));
-            true
-        });
+        let effects = &mut self.effects;
+        self.channels.lose(|channel| interrupted(effects, channel));
     }
 
     /// Bytes arrived, whatever they are.
@@ -269,7 +209,7 @@ impl Interest {
         if !self.asked.is_empty() {
             return Some(pulse.gone_at());
         }
-        let retry = self.refused.first().map(|(until, _)| *until);
+        let retry = self.channels.retry_at();
         Some(retry.map_or(pulse.probe_at(), |retry| retry.min(pulse.probe_at())))
     }
 
@@ -280,7 +220,7 @@ impl Interest {
             let gone = pulse.gone_at() <= now && !is_off(Detector::Probe);
             return if gone { Err(Fault::Silent) } else { Ok(()) };
         }
-        self.queue_again(now);
+        self.channels.retry(now);
         self.ask_to_leave(out);
         self.ask_to_join(out);
         if self.asked.is_empty() && pulse.probe_at() <= now && !is_off(Detector::Probe) {
@@ -294,41 +234,25 @@ impl Interest {
         Ok(())
     }
 
-    fn queue_again(&mut self, now: Instant) {
-        while let Some((until, name)) = self.refused.pop_first() {
-            if until > now {
-                self.refused.insert((until, name));
-                return;
-            }
-            if let Some(entry) = self.entries.get_mut(&name) {
-                entry.state = State::Queued;
-                self.queued.insert((entry.slot, name));
-            }
-        }
-    }
-
     fn ask_to_join(&mut self, out: &mut BytesMut) {
         let mut room = CHUNK;
         while room > 0 {
             let names: Vec<Name> = match self.split.pop_front() {
                 Some(group) => group,
-                None => one_slot(&mut self.queued, room),
+                None => self.channels.to_join(room),
             };
+            if names.is_empty() {
+                return;
+            }
             let mut group = VecDeque::with_capacity(names.len());
             for name in names {
                 // Those of a split group may have been forgotten meanwhile, and even be wanted again.
-                if let Some(entry) = self.entries.get_mut(&name)
-                    && matches!(entry.state, State::Queued | State::Split)
-                {
-                    self.queued.remove(&(entry.slot, name.clone()));
-                    entry.state = State::Asked { wanted: true };
+                if let Some(State::Queued | State::Split) = self.channels.state(&name) {
+                    self.channels.set(&name, State::Asked { wanted: true });
                     group.push_back(name);
                 }
             }
             if group.is_empty() {
-                if self.split.is_empty() && self.queued.is_empty() {
-                    return;
-                }
                 continue;
             }
             room = room.saturating_sub(group.len());
@@ -339,12 +263,13 @@ impl Interest {
 
     fn ask_to_leave(&mut self, out: &mut BytesMut) {
         let mut room = CHUNK;
-        while room > 0 && !self.leaving.is_empty() {
-            let group: VecDeque<Name> = one_slot(&mut self.leaving, room).into();
+        while room > 0 {
+            let group: VecDeque<Name> = self.channels.to_leave(room).into();
+            if group.is_empty() {
+                return;
+            }
             for name in &group {
-                if let Some(entry) = self.entries.get_mut(name) {
-                    entry.state = State::Quitting { wanted: false };
-                }
+                self.channels.set(name, State::Quitting { wanted: false });
             }
             room -= group.len();
             self.command(out, [&b"UNSUBSCRIBE"[..], b"SUNSUBSCRIBE"], &group);
@@ -385,15 +310,12 @@ impl Interest {
             self.asked.pop_front();
         }
         self.got_on(now);
-        if let Some(entry) = self.entries.get_mut(&name) {
-            if entry.state == (State::Asked { wanted: true }) {
-                entry.state = State::On;
-                self.on += 1;
-                subscribed(&mut self.effects, &entry.channel);
-            } else {
-                entry.state = State::Leaving;
-                self.leaving.insert((entry.slot, name));
+        match self.channels.get(&name) {
+            Some((channel, State::Asked { wanted: true })) => {
+                subscribed(&mut self.effects, channel);
+                self.channels.set(&name, State::On);
             }
+            _ => self.channels.set(&name, State::Leaving),
         }
         Ok(())
     }
@@ -406,19 +328,18 @@ impl Interest {
                 self.asked.pop_front();
             }
             self.got_on(now);
-            self.handle_left(name);
+            self.handle_left(&name);
             return;
         }
-        let Some((name, entry)) = self.entries.get_key_value(name) else { return };
-        let name = name.clone();
-        match entry.state {
+        let name: Name = name.into();
+        let Some((channel, state)) = self.channels.get(&name) else { return };
+        match state {
             State::On => {
-                interrupted(&mut self.effects, &entry.channel);
-                self.on -= 1;
-                self.put_off(name, now + RETRY);
+                interrupted(&mut self.effects, channel);
+                self.channels.set(&name, State::Refused { until: now + RETRY });
                 self.effects.push_back(Effect::Moved);
             }
-            State::Leaving => self.remove(&name),
+            State::Leaving => self.channels.remove(&name),
             State::Queued
             | State::Split
             | State::Asked { .. }
@@ -428,14 +349,10 @@ impl Interest {
     }
 
     /// The end of a subscription that was asked to end.
-    fn handle_left(&mut self, name: Name) {
-        let Some(entry) = self.entries.get_mut(&name) else { return };
-        match entry.state {
-            State::Quitting { wanted: true } => {
-                entry.state = State::Queued;
-                self.queued.insert((entry.slot, name));
-            }
-            _ => self.remove(&name),
+    fn handle_left(&mut self, name: &Name) {
+        match self.channels.state(name) {
+            Some(State::Quitting { wanted: true }) => self.channels.set(name, State::Queued),
+            _ => self.channels.remove(name),
         }
     }
 
@@ -451,7 +368,7 @@ impl Interest {
             }
             (Some(Asked::Unsubscribe(names)), Value::Error(_)) => {
                 // It moved away, or the right to it: either way there is nothing left to end.
-                names.into_iter().for_each(|name| self.handle_left(name));
+                names.iter().for_each(|name| self.handle_left(name));
                 Ok(())
             }
             (_, Value::Error(error)) => Err(Fault::Unexpected(lossy(error))),
@@ -468,7 +385,7 @@ impl Interest {
             b"NOPERM" if wanted.len() > 1 => {
                 let (left, right) = wanted.split_at(wanted.len() / 2);
                 for half in [left, right] {
-                    self.set_all(half, State::Split);
+                    half.iter().for_each(|name| self.channels.set(name, State::Split));
                     self.split.push_back(half.to_vec());
                 }
                 return Ok(());
@@ -480,36 +397,21 @@ impl Interest {
             }
             _ => RETRY,
         };
-        if let Some(entry) = wanted.first().and_then(|name| self.entries.get(name)) {
-            let (channel, count) = (entry.channel.clone(), wanted.len());
+        if let Some((channel, _)) = wanted.first().and_then(|name| self.channels.get(name)) {
+            let (channel, count) = (channel.clone(), wanted.len());
             self.effects.push_back(Effect::Refused { channel, count, error: lossy(error) });
         }
-        wanted.into_iter().for_each(|name| self.put_off(name, now + retry));
+        wanted.iter().for_each(|name| self.channels.set(name, State::Refused { until: now + retry }));
         Ok(())
     }
 
     /// Whether a channel that was refused is still to be had; if not, it is gone.
     fn still_wanted(&mut self, name: &Name) -> bool {
-        let wanted = self.entries.get(name).is_some_and(|entry| entry.state == State::Asked { wanted: true });
+        let wanted = self.channels.state(name) == Some(State::Asked { wanted: true });
         if !wanted {
-            self.entries.remove(name);
+            self.channels.remove(name);
         }
         wanted
-    }
-
-    fn set_all(&mut self, names: &[Name], state: State) {
-        for name in names {
-            if let Some(entry) = self.entries.get_mut(name) {
-                entry.state = state;
-            }
-        }
-    }
-
-    fn put_off(&mut self, name: Name, until: Instant) {
-        if let Some(entry) = self.entries.get_mut(&name) {
-            entry.state = State::Refused { until };
-            self.refused.insert((until, name));
-        }
     }
 
     const fn got_on(&mut self, now: Instant) {
@@ -522,17 +424,6 @@ impl Interest {
 /// Whether the answer to HELLO is that of a replica.
 pub(super) fn is_replica(hello: &Value<'_>) -> bool {
     hello.field(b"role").is_some_and(|role| matches!(role.text(), Some(b"replica" | b"slave")))
-}
-
-/// Takes up to `most` names of the first slot.
-fn one_slot(names: &mut BTreeSet<(u16, Name)>, most: usize) -> Vec<Name> {
-    let Some((first, _)) = names.first() else { return Vec::new() };
-    let first = *first;
-    let mut taken = Vec::new();
-    while taken.len() < most && names.first().is_some_and(|(slot, _)| *slot == first) {
-        taken.extend(names.pop_first().map(|(_, name)| name));
-    }
-    taken
 }
 
 /// Tells of neighbours in one go.

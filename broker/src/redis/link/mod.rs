@@ -9,6 +9,7 @@
 //!   └──── Lane  ×n   one connection, kept up                        (I/O)   ── Interest, Parser        (values)
 //! ```
 
+mod channels;
 pub(super) mod connection;
 pub(super) mod finder;
 mod interest;
