@@ -3,19 +3,17 @@
 // The helpers outside of test functions may fail like these.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod support;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use proto::{Channel, Durability, EventName, MessageId, NodeId, Publication, Room, Tenant, Timestamp};
-use serde_json::value::RawValue;
+use proto::Durability;
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
-use switchboard_broker::{
-    Broker, HistoryQuery, IdempotencyKey, Publish, PublishError, Published, Retention, Unavailable,
-};
+use switchboard_broker::{Broker, HistoryQuery, Publish, PublishError, Unavailable};
 use testkit::{Access, Cluster, Options, Proxy, Reply, Sentinel, Standalone, redis_8, until};
 
-/// How long anything may take, with a loaded machine in mind.
-const LIMIT: Duration = Duration::from_secs(60);
+use support::{LIMIT, calls, confirmed, connect, eventually, room, with_id};
 
 #[tokio::test]
 async fn a_replica_confirms_what_it_has() {
@@ -289,21 +287,6 @@ fn options_of(program: PathBuf) -> Options {
     Options { program, ..Options::default() }
 }
 
-async fn connect(url: &str) -> RedisBroker {
-    RedisBroker::connect(RedisConfig::parse(url).unwrap(), NodeId::new("node").unwrap()).await.unwrap()
-}
-
-/// Publishes to the room again and again until that succeeds.
-async fn eventually(broker: &RedisBroker, publish: Publish) -> Published {
-    let start = Instant::now();
-    loop {
-        match broker.publish(&room("r"), publish.clone()).await {
-            Ok(published) => return published,
-            Err(error) => assert!(start.elapsed() < LIMIT, "{error}"),
-        }
-    }
-}
-
 async fn stored(broker: &RedisBroker, name: &str) -> usize {
     broker.history(&room(name), HistoryQuery { after: None, limit: 1000 }).await.unwrap().entries.len()
 }
@@ -315,42 +298,10 @@ async fn stored_at(server: &Standalone, name: &str) -> i64 {
     }
 }
 
-/// How often the server ran a command since its statistics were reset.
-async fn calls(redis: &Standalone, command: &str) -> u64 {
-    let stats = redis.command(&["INFO", "commandstats"]).await.unwrap().text();
-    let prefix = format!("cmdstat_{command}:calls=");
-    stats
-        .lines()
-        .find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok())
-        .unwrap_or_default()
-}
-
-fn room(name: &str) -> Channel {
-    Channel::room(&Tenant::new("t").unwrap(), &Room::new(name).unwrap())
-}
-
 fn replicated(text: &str) -> Publish {
-    message(text, Durability::Replica)
+    confirmed(text, Durability::Replica)
 }
 
 fn synced(text: &str) -> Publish {
-    message(text, Durability::Fsync)
-}
-
-fn message(text: &str, durability: Durability) -> Publish {
-    let publication = Publication {
-        event: EventName::new("said").unwrap(),
-        data: RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap(),
-        binary: proto::BinaryPlaces::default(),
-        id: None,
-        from: None,
-        timestamp: Timestamp(1),
-    };
-    let retention = Some(Retention { size: 1000, age: Duration::from_secs(600), durability });
-    Publish { publication, retention, idempotency: None, outbox: None }
-}
-
-fn with_id(publish: Publish, id: &str) -> Publish {
-    let key = IdempotencyKey::new("api", &MessageId::new(id).unwrap());
-    Publish { idempotency: Some(key), ..publish }
+    confirmed(text, Durability::Fsync)
 }

@@ -3,35 +3,31 @@
 // The helpers outside of test functions may fail like these.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::{
-    Channel, Durability, EventName, MessageId, NodeId, Position, PresenceEntry, Publication, Room, Tenant,
-    Timestamp, UserId,
-};
-use serde_json::value::RawValue;
+use proto::{Channel, NodeId, Position, PresenceEntry, Publication, UserId};
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
 use switchboard_broker::{
-    Broker, Continuity, Frame, HistoryQuery, IdempotencyKey, PresenceNews, Publish, PublishError, Published,
-    Retention, Sink, Unavailable,
+    Broker, Continuity, Frame, HistoryQuery, PresenceNews, PublishError, Sink, Unavailable,
 };
 use testkit::{Access, Cluster, Options, Proxy, Sentinel, Standalone};
 
-/// How long anything may take, with a loaded machine in mind.
-const LIMIT: Duration = Duration::from_secs(60);
+use support::{LIMIT, calls, connect, connect_as, eventually, message, room, with_id};
 
 #[tokio::test]
 async fn a_publish_is_one_command_in_one_round_trip() {
     let redis = Standalone::start(Options::default()).await.unwrap();
     let broker = connect(&redis.url()).await;
-    broker.publish(&room("r"), with_id("first", "first")).await.unwrap();
+    broker.publish(&room("r"), with_id(message("first"), "first")).await.unwrap();
     redis.command(&["CONFIG", "RESETSTAT"]).await.unwrap();
     for number in 0..20 {
-        broker.publish(&room("r"), with_id("x", &number.to_string())).await.unwrap();
+        broker.publish(&room("r"), with_id(message("x"), &number.to_string())).await.unwrap();
     }
     assert_eq!(calls(&redis, "evalsha").await, 20);
     assert_eq!(calls(&redis, "xadd").await, 20);
@@ -109,7 +105,7 @@ async fn while_redis_is_away_publishing_fails_fast_and_then_goes_on() {
         } else {
             redis.restart().await.unwrap();
         }
-        eventually(&broker, with_id("back", &round.to_string())).await;
+        eventually(&broker, with_id(message("back"), &round.to_string())).await;
         until("it is healthy", || async { broker.health().commands }).await;
     }
     let texts = texts(&broker, &room("r"), None).await.1;
@@ -122,11 +118,11 @@ async fn what_got_no_answer_can_be_repeated_and_is_published_once() {
     let broker = connect(&redis.url()).await;
     broker.publish(&room("r"), message("1")).await.unwrap();
     redis.pause().unwrap();
-    let outcome = broker.publish(&room("r"), with_id("2", "x")).await;
+    let outcome = broker.publish(&room("r"), with_id(message("2"), "x")).await;
     assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{outcome:?}");
     redis.resume().unwrap();
-    eventually(&broker, with_id("2", "x")).await;
-    assert!(broker.publish(&room("r"), with_id("2", "x")).await.unwrap().duplicate);
+    eventually(&broker, with_id(message("2"), "x")).await;
+    assert!(broker.publish(&room("r"), with_id(message("2"), "x")).await.unwrap().duplicate);
     assert_eq!(texts(&broker, &room("r"), None).await.1, ["1", "2"]);
 }
 
@@ -139,7 +135,7 @@ async fn connections_that_only_we_believe_in_are_made_anew_although_commands_kee
     proxy.forsake();
     // Over each of the connections that there are.
     for text in ["2", "3", "4", "5"] {
-        eventually(&broker, with_id(text, text)).await;
+        eventually(&broker, with_id(message(text), text)).await;
     }
     // Reading has connections of its own.
     until("the stream is read", || async { broker.tops(&[room("r")]).await.is_ok() }).await;
@@ -194,10 +190,10 @@ async fn a_restart_interrupts_subscriptions_and_the_history_fills_the_gap() {
     sink.until("the interruption is told", |told| told == ["subscribed", "1", "interrupted"]).await;
     assert!(!broker.health().subscriptions);
     redis.restart().await.unwrap();
-    eventually(&broker, with_id("2", "2")).await;
+    eventually(&broker, with_id(message("2"), "2")).await;
     sink.until("it is in force again", |told| told.iter().filter(|word| *word == "subscribed").count() == 2)
         .await;
-    eventually(&broker, with_id("3", "3")).await;
+    eventually(&broker, with_id(message("3"), "3")).await;
     sink.until("what comes after it arrives", |told| told.last().is_some_and(|word| word == "3")).await;
     let missed = texts(&broker, &room("r"), Some(before)).await;
     assert_eq!(missed, (Continuity::Continuous, vec!["2".to_owned(), "3".to_owned()]));
@@ -212,7 +208,7 @@ async fn a_redis_that_forgot_everything_begins_anew_and_says_so() {
     a.hold(&room("r"), &member("ann"), None).await.unwrap();
     b.hold(&room("r"), &member("bob"), None).await.unwrap();
     redis.restart().await.unwrap();
-    eventually(&a, with_id("2", "2")).await;
+    eventually(&a, with_id(message("2"), "2")).await;
     assert_eq!(texts(&a, &room("r"), Some(before)).await, (Continuity::Reset, vec!["2".to_owned()]));
     until("all who are there are noted again", || async {
         a.present(&room("r"), 10).await.is_ok_and(|present| present.count == 2)
@@ -275,13 +271,13 @@ async fn what_redis_refuses_leaves_nothing_behind() {
     for (option, on, off) in [("min-replicas-to-write", "1", "0"), ("maxmemory", "1", "0")] {
         redis.command(&["CONFIG", "SET", option, on]).await.unwrap();
         for channel in ["r", "new"] {
-            let outcome = broker.publish(&room(channel), with_id("2", "x")).await;
+            let outcome = broker.publish(&room(channel), with_id(message("2"), "x")).await;
             assert!(matches!(outcome, Err(PublishError::Unavailable(_))), "{option}: {outcome:?}");
         }
         redis.command(&["CONFIG", "SET", option, off]).await.unwrap();
     }
     assert_eq!(broker.tops(&[room("r")]).await.unwrap(), [first]);
-    let published = broker.publish(&room("r"), with_id("2", "x")).await.unwrap();
+    let published = broker.publish(&room("r"), with_id(message("2"), "x")).await.unwrap();
     assert_eq!((published.duplicate, published.position.unwrap().offset), (false, 2));
     assert_eq!(texts(&broker, &room("r"), Some(first)).await, (Continuity::Continuous, vec!["2".to_owned()]));
 }
@@ -302,7 +298,7 @@ async fn publishing_goes_on_while_slots_of_a_cluster_move() {
         tokio::spawn(async move {
             for number in 0..300 {
                 // With the same id until it is in.
-                eventually(&broker, with_id(&number.to_string(), &number.to_string())).await;
+                eventually(&broker, with_id(message(&number.to_string()), &number.to_string())).await;
             }
         })
     };
@@ -358,7 +354,7 @@ async fn after_a_failover_publishing_goes_on_at_the_new_primary() {
     redis.servers[0].kill().await.unwrap();
     fails_fast(&broker).await;
     redis.failed_over(1).await.unwrap();
-    eventually(&broker, with_id("2", "2")).await;
+    eventually(&broker, with_id(message("2"), "2")).await;
     assert_eq!(texts(&broker, &room("r"), Some(first)).await, (Continuity::Continuous, vec!["2".to_owned()]));
 }
 
@@ -375,14 +371,6 @@ async fn a_primary_that_sentinels_replaced_is_left_though_it_still_answers() {
     })
     .await;
     assert_eq!(redis.servers[1 - new].info("role").await.unwrap(), "master");
-}
-
-async fn connect(url: &str) -> RedisBroker {
-    connect_as(url, "node").await
-}
-
-async fn connect_as(url: &str, node: &str) -> RedisBroker {
-    RedisBroker::connect(RedisConfig::parse(url).unwrap(), NodeId::new(node).unwrap()).await.unwrap()
 }
 
 async fn refused(url: &str) -> String {
@@ -402,17 +390,6 @@ async fn fails_fast(broker: &RedisBroker) {
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
-/// Publishes to the room again and again until that succeeds.
-async fn eventually(broker: &RedisBroker, publish: Publish) -> Published {
-    let outcome = Mutex::new(None);
-    until("a publish succeeds", || async {
-        *outcome.lock() = broker.publish(&room("r"), publish.clone()).await.ok();
-        outcome.lock().is_some()
-    })
-    .await;
-    outcome.into_inner().unwrap()
-}
-
 /// Reads a stream.
 async fn texts(
     broker: &RedisBroker,
@@ -427,14 +404,6 @@ fn text(payload: &Bytes) -> String {
     serde_json::from_str(Publication::decode(payload).unwrap().data.get()).unwrap()
 }
 
-/// How often the server ran a command since its statistics were reset.
-async fn calls(redis: &Standalone, command: &str) -> u64 {
-    let stats = redis.command(&["INFO", "commandstats"]).await.unwrap().text();
-    let prefix = format!("cmdstat_{command}:calls=");
-    let calls = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok());
-    calls.unwrap_or_default()
-}
-
 async fn until<Looking: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> Looking) {
     testkit::until(what, LIMIT, || {
         let looking = holds();
@@ -444,31 +413,8 @@ async fn until<Looking: Future<Output = bool>>(what: &str, mut holds: impl FnMut
     .unwrap();
 }
 
-fn room(name: &str) -> Channel {
-    Channel::room(&Tenant::new("t").unwrap(), &Room::new(name).unwrap())
-}
-
 fn member(name: &str) -> PresenceEntry {
     PresenceEntry { user: UserId::new(name).unwrap(), name: None, profile: None }
-}
-
-fn message(text: &str) -> Publish {
-    let publication = Publication {
-        event: EventName::new("said").unwrap(),
-        data: RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap(),
-        binary: proto::BinaryPlaces::default(),
-        id: None,
-        from: None,
-        timestamp: Timestamp(1),
-    };
-    let retention =
-        Some(Retention { size: 1000, age: Duration::from_secs(600), durability: Durability::Memory });
-    Publish { publication, retention, idempotency: None, outbox: None }
-}
-
-fn with_id(text: &str, id: &str) -> Publish {
-    let key = IdempotencyKey::new("api", &MessageId::new(id).unwrap());
-    Publish { idempotency: Some(key), ..message(text) }
 }
 
 /// Notes what the sink is told, a word for each.
