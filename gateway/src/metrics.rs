@@ -1,11 +1,11 @@
 //! What the gateway counts. Handles are looked up once; labels are few and fixed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 use proto::{Close, GapReason, Timestamp};
+
+use crate::clock::now;
 
 /// The gateway's metrics. Cheap to clone: every handle is shared.
 #[derive(Debug, Clone)]
@@ -110,12 +110,6 @@ impl Metrics {
     pub(crate) fn observe_latency(&self, published: Timestamp) {
         self.latency.observe(now().0.saturating_sub(published.0) as f64 / 1000.0);
     }
-}
-
-/// The time of the wall clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn register<C: Collector + Clone + 'static>(

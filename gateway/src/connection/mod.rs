@@ -16,7 +16,7 @@ use broker::{Place, Unavailable};
 use chassis::listener::ConnectionGuard;
 use proto::{Close, ErrorCode, Invalid, Kind, Request, Timestamp};
 
-use crate::metrics;
+use crate::clock;
 use crate::node::Node;
 use crate::peer::progress::Ask;
 use crate::peer::{Memberships, NEVER, Peer, Signal};
@@ -111,7 +111,7 @@ impl<T: Transport> Connection<T> {
     pub(crate) fn begin(&mut self, handshake: Handshake) {
         self.node.metrics.connections.inc();
         self.node.metrics.opened.inc();
-        self.session.opened(handshake, metrics::now());
+        self.session.opened(handshake, clock::now());
     }
 
     /// Goes on as far as it goes without waiting. Ready when the connection is over.
@@ -291,10 +291,10 @@ impl<T: Transport> Connection<T> {
         let is_verified = matches!(&outcome, Outcome::Verified(_, Ok(_)));
         if is_back {
             self.arrive(arrivals);
-            self.session.finished(outcome, metrics::now());
+            self.session.finished(outcome, clock::now());
             self.carry_out();
         } else {
-            self.session.finished(outcome, metrics::now());
+            self.session.finished(outcome, clock::now());
             if is_verified {
                 self.present_token();
             }
@@ -340,7 +340,7 @@ impl<T: Transport> Connection<T> {
         if let Err(Invalid { code, message, .. }) = &request {
             self.note_invalid(*code, message);
         }
-        let now = metrics::now();
+        let now = clock::now();
         let user_may = self.user_may(now);
         self.session.request(request, user_may, now);
     }

@@ -10,7 +10,7 @@ use proto::framing::Framing;
 use proto::{Close, Epoch, GapReason, Invalid, Outgoing, Position, Request, RequestId};
 use smallvec::SmallVec;
 
-use crate::metrics;
+use crate::clock;
 use crate::wire::{event_stream, ws_frame};
 use offline::Offline;
 use policy::Admission;
@@ -155,7 +155,7 @@ impl Endpoint {
 
     /// Builds what goes over the wire to tell a client something; `None` where its vocabulary has no words for it.
     pub(crate) fn frame(&self, outgoing: &Outgoing<'_>, id: Option<&RequestId>) -> Option<Bytes> {
-        let now = metrics::now();
+        let now = clock::now();
         if let Framing::SocketIo(events) = &self.framing
             && let Some((text, attachments)) = events.encode_binary(outgoing, now)
         {
@@ -168,12 +168,12 @@ impl Endpoint {
     /// Builds the question that a publication is to a client who can acknowledge it under this id.
     pub(crate) fn question(&self, outgoing: &Outgoing<'_>, id: u64) -> Option<Bytes> {
         let Framing::SocketIo(events) = &self.framing else { return None };
-        Some(ws_frame::text(&events.encode_question(outgoing, id, metrics::now())?))
+        Some(ws_frame::text(&events.encode_question(outgoing, id, clock::now())?))
     }
 
     /// Builds what is told after it, if there is something.
     pub(crate) fn frame_also(&self, outgoing: &Outgoing<'_>) -> Option<Bytes> {
-        let text = self.framing.encode_also(outgoing, metrics::now())?;
+        let text = self.framing.encode_also(outgoing, clock::now())?;
         Some(self.wrap(outgoing, &text))
     }
 
@@ -206,7 +206,7 @@ impl Endpoint {
             Protocol::ServerSentEvents => event_stream::COMMENT,
             Protocol::SocketIo => return Pings::new(),
         };
-        let text = self.text_ping.then(|| Outgoing::Ping { timestamp: metrics::now() });
+        let text = self.text_ping.then(|| Outgoing::Ping { timestamp: clock::now() });
         std::iter::once(ping).chain(text.and_then(|ping| self.frame(&ping, None))).collect()
     }
 

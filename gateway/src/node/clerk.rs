@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::inquiries::Inquiries;
 use super::pulse::Pulse;
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::hub::Asked;
-use crate::metrics;
 use crate::peer::Peer;
 
 /// How many questions wait for their answer at most.
@@ -71,7 +71,7 @@ impl Clerk {
             session: peer.session().clone(),
             node: self.node.clone(),
             endpoint: endpoint.map(|endpoint| endpoint.path.clone()).unwrap_or_default(),
-            since: Timestamp(metrics::now().0.saturating_sub(age * 1000)),
+            since: Timestamp(clock::now().0.saturating_sub(age * 1000)),
         }
     }
 }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use broker::{Broker, Revocation, RevocationReader, Unavailable};
 use chassis::auth::{Identity, Revoked, TokenError, Verifier};
 
+use crate::clock;
 use crate::hub::Hub;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::session::rate::Rates;
 use device_book::DeviceBook;
 use drain::Drain;
@@ -42,7 +43,7 @@ pub(crate) struct Node {
 impl Node {
     /// Who presents this token, by the time of the wall clock.
     pub(crate) async fn identify(&self, token: &str) -> Result<Identity, TokenError> {
-        self.verifier.verify_or_refresh(token, metrics::now().0 / 1000).await
+        self.verifier.verify_or_refresh(token, clock::now().0 / 1000).await
     }
 
     /// Learns which tokens are revoked and ends the sessions that have one, until the task is dropped. A session that is
@@ -60,7 +61,7 @@ impl Node {
     fn learn(&self, news: &[Revocation]) {
         let revoked = news.iter().filter_map(|news| Some((Revoked::decode(&news.text)?, news.until.0)));
         let revocations = self.verifier.revocations();
-        if revocations.add(revoked, metrics::now().0) {
+        if revocations.add(revoked, clock::now().0) {
             self.pulse.heed(revocations);
         }
     }
