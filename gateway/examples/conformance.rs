@@ -13,10 +13,10 @@ use chassis::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics};
 use prometheus::Registry;
 use proto::Close;
 use serde_json::value::RawValue;
-use switchboard_gateway::socketio::{
-    App, Config, Ended, Event, Frames, Handler, Link, Message, NotConnected, Refusal, Server, Service,
-    Session, Socket, SocketIo,
+use switchboard_gateway::engineio::{
+    Config, Ended, Frames, Link, Message, Refusal, Server, Service, Session,
 };
+use switchboard_gateway::socketio::{App, Event, Handler, NotConnected, Socket, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]

@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod connection;
 mod endpoint;
+pub mod engineio;
 #[cfg(test)]
 mod footprint;
 mod hub;
@@ -44,6 +45,8 @@ pub use endpoint::{Endpoint, Origins, Protocol, Refusal};
 pub use hub::follower;
 
 use endpoint::EndpointId;
+use engineio::Server;
+use engineio::neighbours::Neighbours;
 use hub::flusher::Flusher;
 use hub::{Hub, reader};
 use metrics::Metrics;
@@ -56,8 +59,6 @@ use node::presence::PresenceBook;
 use node::pulse::Pulse;
 use node::{Node, tally};
 use session::Terms;
-use socketio::Server;
-use socketio::neighbours::Neighbours;
 use transport::door::Door;
 
 /// The client side of one process. Its tasks end when it is dropped.

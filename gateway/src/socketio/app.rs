@@ -11,12 +11,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use smallvec::SmallVec;
 
 use super::assembly::{Assembly, Content, Event, Violation, Whole};
-use super::config::Config;
-use super::frames::Frames;
-use super::link::{Link, Message};
-use super::refusal::Refusal;
-use super::service::{Ended, Service, Session};
 use super::socket::Socket;
+use crate::engineio::{Config, Ended, Frames, Link, Message, Refusal, Service, Session};
 
 /// The application: decides who may connect to which namespace.
 pub trait App: Send + Sync + 'static {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proto::framing::socketio::{self, Body, Packet};
 use serde_json::value::RawValue;
 
-use super::link::Message;
+use crate::engineio::Message;
 
 /// What an event or an acknowledgement carries.
 #[derive(Debug, Clone)]

@@ -16,8 +16,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::assembly::Arguments;
-use super::frames::Frames;
-use super::link::{Link, SendError};
+use crate::engineio::{Frames, Link, SendError};
 
 /// See the module's documentation. Clones are the same socket.
 #[derive(Debug, Clone)]
@@ -237,7 +236,7 @@ mod tests {
 
     fn arguments() -> Arguments {
         let mut assembly = super::super::assembly::Assembly::new(0, 0);
-        let whole = assembly.take(super::super::link::Message::Text("30[true]")).unwrap().unwrap();
+        let whole = assembly.take(crate::engineio::Message::Text("30[true]")).unwrap().unwrap();
         let super::super::assembly::Content::Ack(_, arguments) = whole.content else { panic!("{whole:?}") };
         arguments
     }

@@ -11,9 +11,8 @@ use prometheus::Registry;
 use proto::Close;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use switchboard_gateway::socketio::{
-    App, Config, Ended, Event, Handler, NotConnected, Refusal, Server, Socket, SocketIo,
-};
+use switchboard_gateway::engineio::{Config, Ended, Refusal, Server};
+use switchboard_gateway::socketio::{App, Event, Handler, NotConnected, Socket, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for what must happen.

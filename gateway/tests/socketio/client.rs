@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use switchboard_gateway::socketio::Config;
+use switchboard_gateway::engineio::Config;
 use tokio::sync::OnceCell;
 
 use crate::app::Node;

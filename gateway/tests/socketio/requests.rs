@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use switchboard_gateway::Origins;
-use switchboard_gateway::socketio::Config;
+use switchboard_gateway::engineio::Config;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::app::{Node, PATIENCE};

@@ -1,4 +1,4 @@
-//! Sessions over Socket.IO: a client of the layer in `socketio` is one connection of this node, whatever its transport.
+//! Sessions over Socket.IO: a client of the layers `engineio` and `socketio` is one connection of this node, whatever its transport.
 //!
 //! A packet becomes a request of the session, and what the session and the hub have to say are packets that wait in the
 //! queue of the layer, from where they are polled or written. Everything runs in the task of the Engine.IO session.
@@ -20,13 +20,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::connection::{Connection, Incoming};
 use crate::endpoint::Endpoint;
+use crate::engineio::neighbours::Neighbours;
+use crate::engineio::{Config, Ended, Frames, Link, Message, Refusal, Server, Service, Session};
 use crate::peer::Peer;
 use crate::session::{Handshake, Resume};
 use crate::socketio::assembly::{Assembly, Content, Event, Violation};
-use crate::socketio::neighbours::Neighbours;
-use crate::socketio::{
-    Arguments, Config, Ended, Frames, Link, Message, NotConnected, Refusal, Server, Service, Session,
-};
+use crate::socketio::{Arguments, NotConnected};
 use crate::transport::door::Door;
 use crate::wire::outbound::Outbound;
 use pipe::{End, Pipe};

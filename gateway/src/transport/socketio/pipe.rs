@@ -10,8 +10,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::connection::{Incoming, Transport};
 use crate::endpoint::Endpoint;
+use crate::engineio::Frames;
 use crate::peer::Peer;
-use crate::socketio::{Frames, NotConnected};
+use crate::socketio::NotConnected;
 
 /// See the module's documentation. Belongs to the task that polls the connection, so nobody has to be woken.
 pub(super) struct Pipe {

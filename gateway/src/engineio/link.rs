@@ -71,7 +71,7 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn new(id: u128, limit: usize, max_payload: usize) -> Self {
+    pub(crate) fn new(id: u128, limit: usize, max_payload: usize) -> Self {
         Self {
             id,
             limit,
