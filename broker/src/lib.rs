@@ -107,7 +107,8 @@ pub trait Broker: Directory + Send + Sync + 'static {
     /// States that this node's last session of the user in the channel is gone.
     async fn release(&self, channel: &Channel, user: &UserId) -> Result<(), Unavailable>;
 
-    /// Who is in the channel, over all nodes: each user once, at most `limit` of them, and how many there are.
+    /// Who is in the channel, over all nodes: each user once, at most `limit` of them, and how many there are. Of a node
+    /// that died nobody is there any more; where more than [`PRESENCE_LIMIT`] are, some seconds later.
     async fn present(&self, channel: &Channel, limit: usize) -> Result<Presence, Unavailable>;
 
     /// Sends a message to every node whose subscription to the channel is in force, this one included: at most once, and

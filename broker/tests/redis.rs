@@ -232,6 +232,27 @@ async fn who_left_while_redis_was_away_is_not_seen_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_crowd_is_not_read_whole_for_each_who_comes_after_a_node_died() {
+    let redis = Standalone::start(Options::default()).await.unwrap();
+    let url = format!("{}?presenceLimit=20", redis.url());
+    let (a, b) = (connect(&url).await, connect_as(&url, "other").await);
+    for number in 0..40 {
+        let node = if number % 4 == 0 { &b } else { &a };
+        node.hold(&room("r"), &member(&number.to_string()), None).await.unwrap();
+    }
+    drop(b);
+    redis.command(&["CONFIG", "RESETSTAT"]).await.unwrap();
+    until("what was noted of those who were there is cleared up", || async {
+        a.hold(&room("r"), &member("0"), None).await.unwrap();
+        a.present(&room("r"), 0).await.unwrap();
+        redis.command(&["HLEN", "sb:{t/r/r}:u"]).await.unwrap() == testkit::Reply::Int(31)
+    })
+    .await;
+    // Each of these scripts asks for the nodes; whoever reads the whole channel asks once more.
+    assert!(calls(&redis, "hkeys").await <= calls(&redis, "evalsha").await);
+}
+
+#[tokio::test]
 async fn a_redis_that_froze_for_longer_than_a_lease_makes_nobody_leave() {
     let redis = Standalone::start(Options::default()).await.unwrap();
     let (a, b) = (connect(&redis.url()).await, connect_as(&redis.url(), "other").await);

@@ -1,8 +1,9 @@
 //! Who is in a channel: notes of every node in hashes of the channel, valid while the node's lease lasts.
 //!
 //! A hold is one round trip whatever the size of the channel, since the notes are counted as they are written. Only
-//! while notes of a dead node stand among them are all of them read. The scripts that write notes tell the subscribers
-//! who came and who went, so that each change is told once, by whoever made it.
+//! while notes of a dead node stand among them are all of them read, and never those of a crowd, where they count until
+//! they are removed. The scripts that write notes tell the subscribers who came and who went, so that each change is told
+//! once, by whoever made it.
 //!
 //! A node that has users in a channel puts the channel into its index first. When it dies, another node finds there where
 //! it has to clear up ([`burial`]).
@@ -132,7 +133,7 @@ impl Present {
             self.index(channel).await?;
         }
         let (count, nodes) = self.note(channel, &[(user.user.clone(), entry)]).await?;
-        match self.leases.dead(&nodes, &self.life()).await?.as_slice() {
+        match self.dead(count, &nodes).await?.as_slice() {
             [] => Ok(count),
             dead => Ok(self.living(channel, dead).await?.len() as u64),
         }
@@ -156,7 +157,7 @@ impl Present {
             .commands
             .script(Repeat::Harmless, &PRESENT, &keys, |_| vec![limit.to_string().into()])
             .await?;
-        let dead = self.leases.dead(&nodes, &self.life()).await?;
+        let dead = self.dead(count, &nodes).await?;
         if dead.is_empty() {
             let users = listed.iter().filter_map(|(user, noted)| read(user, noted));
             return Ok(Presence { users: users.collect(), count });
@@ -168,6 +169,11 @@ impl Present {
         let pairs = users.iter().zip(&noted);
         let users = pairs.filter_map(|(user, noted)| read(user, noted.as_ref()?)).collect();
         Ok(Presence { users, count })
+    }
+
+    /// Those of the nodes that do not live; none of a crowd, which would be read whole for each who comes.
+    async fn dead<'a>(&self, count: u64, nodes: &'a [String]) -> Result<Vec<&'a str>, Unavailable> {
+        if count > self.news.limit { Ok(Vec::new()) } else { self.leases.dead(nodes, &self.life()).await }
     }
 
     /// The users that nodes hold which are not dead. What was noted by nodes dead for long is removed on the way.
