@@ -66,13 +66,21 @@ pub(crate) enum Unmapped {
     #[error("the tenant {0}")]
     Tenant(NameError),
     /// What the mapping makes is no message.
-    #[error("{0}")]
+    #[error("{}{}", place(.0), .0)]
     Refused(#[from] Refusal),
 }
 
 impl From<Missing> for Unmapped {
     fn from(missing: Missing) -> Self {
         Self::Missing(missing.0)
+    }
+}
+
+/// Which part of the message is meant.
+fn place(refusal: &Refusal) -> String {
+    match refusal.pointer() {
+        Some("") | None => String::new(),
+        Some(pointer) => format!("{pointer} "),
     }
 }
 

@@ -172,6 +172,8 @@ async fn who_may_not_and_what_does_not_fit_is_refused_and_changes_nothing() {
     ] {
         tell(&api, "/tell", "acme", &body).await.problem(400, "invalid_message");
     }
+    let nobody = tell(&api, "/tell", "acme", &json!({"users": [], "event": "e"})).await;
+    assert_eq!(nobody.problem(400, "invalid_message")["detail"], "/to/users must name 1 to 1000 users");
     let broken = api.call(post("/tell", "acme").body("{".into()).unwrap()).await;
     broken.problem(400, "invalid_message");
     let get = Request::get("/tell").body(axum::body::Body::empty()).unwrap();
