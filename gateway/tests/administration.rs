@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::memory::{MemoryBroker, Store};
 use broker::{Broker, Control, Directory, Question, SessionSeen, ask};
@@ -45,6 +45,11 @@ async fn the_sessions_of_a_user_are_listed_over_all_nodes() {
     assert!(world.ask("ann", |question| Control::Sessions { question }).await.is_empty());
     let _ann = [world.nodes[0].client("ann").await, world.nodes[1].client("ann").await];
     let _bob = world.nodes[0].client("bob").await;
+    let bob = world.ask("bob", |question| Control::Sessions { question }).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(20) {
+        assert_eq!(world.ask("bob", |question| Control::Sessions { question }).await, bob, "as ever");
+    }
     let sessions = world.ask("ann", |question| Control::Sessions { question }).await;
     assert_eq!(sessions.len(), 2);
     assert_ne!(sessions[0].session, sessions[1].session);

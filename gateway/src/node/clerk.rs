@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use broker::{Broker, Inquiry, Question, SessionSeen};
-use proto::{Channel, NodeId, Timestamp};
+use proto::{Channel, NodeId};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::inquiries::Inquiries;
 use super::pulse::Pulse;
-use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::hub::Asked;
 use crate::peer::Peer;
@@ -65,13 +64,12 @@ impl Clerk {
     }
 
     fn describe(&self, peer: &Peer) -> SessionSeen {
-        let age = u64::from(self.pulse.second().saturating_sub(peer.born));
         let endpoint = self.endpoints.get(usize::from(peer.endpoint.0));
         SessionSeen {
             session: peer.session().clone(),
             node: self.node.clone(),
             endpoint: endpoint.map(|endpoint| endpoint.path.clone()).unwrap_or_default(),
-            since: Timestamp(clock::now().0.saturating_sub(age * 1000)),
+            since: self.pulse.time_of(peer.born),
         }
     }
 }

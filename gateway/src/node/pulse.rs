@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use chassis::auth::Revocations;
 use parking_lot::Mutex;
-use proto::Close;
+use proto::{Close, Timestamp};
 use tokio::time;
 
+use crate::clock;
 use crate::endpoint::{Endpoint, PerEndpoint, Pings, Protocol};
 use crate::peer::{Peer, Signal};
 
@@ -25,6 +26,8 @@ pub(crate) const LOOK: u32 = 5;
 /// See the module's documentation.
 pub(crate) struct Pulse {
     start: Instant,
+    /// What the clock said then.
+    began: Timestamp,
     endpoints: Arc<[Endpoint]>,
     /// All connections. A slice is looked at when its number and the second are the same but for whole [`LOOK`]s.
     slices: Vec<Mutex<Vec<Weak<Peer>>>>,
@@ -37,6 +40,7 @@ impl Pulse {
     pub(crate) fn new(endpoints: Arc<[Endpoint]>) -> Self {
         Self {
             start: Instant::now(),
+            began: clock::now(),
             endpoints,
             slices: (0..SLICES).map(|_| Mutex::default()).collect(),
             numbers: AtomicUsize::new(0),
@@ -47,6 +51,11 @@ impl Pulse {
     /// The second in which we are, on the node's own count.
     pub(crate) fn second(&self) -> u32 {
         u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// When a second of that count was; always the same time.
+    pub(crate) fn time_of(&self, second: u32) -> Timestamp {
+        Timestamp(self.began.0.saturating_add(u64::from(second) * 1000))
     }
 
     /// The number of the next connection.
