@@ -317,7 +317,7 @@ fn problem((status, description): (&str, &str)) -> (String, RefOr<Response>) {
     );
     let response = match status {
         "401" => response.header("WWW-Authenticate", header("Always `Bearer`.", Type::String)),
-        "503" => {
+        "429" | "503" => {
             response.header("Retry-After", header("Seconds to wait before trying again.", Type::Integer))
         }
         _ => response,
