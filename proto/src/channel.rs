@@ -86,8 +86,9 @@ impl Channel {
     }
 
     fn parts(&self) -> (&str, &str, &str) {
-        let mut parts = self.0.splitn(3, '/');
-        (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""))
+        let (tenant, rest) = self.0.split_once('/').unwrap_or_default();
+        let (kind, name) = rest.split_once('/').unwrap_or_default();
+        (tenant, kind, name)
     }
 
     /// The tenant's name.
@@ -111,10 +112,10 @@ impl Channel {
 
     /// The name that clients and configuration see, without the tenant: `user:42`, `room:lobby`, `all`.
     pub fn public_name(&self) -> String {
-        match self.kind() {
-            Kind::User => format!("user:{}", self.name()),
-            Kind::Room => format!("room:{}", self.name()),
-            Kind::Everyone => "all".to_owned(),
+        match self.parts() {
+            (_, "u", name) => ["user:", name].concat(),
+            (_, "r", name) => ["room:", name].concat(),
+            _ => "all".to_owned(),
         }
     }
 }
