@@ -7,7 +7,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use proto::ErrorCode;
 use serde::Serialize;
-use tower::util::MapResponseLayer;
 
 /// The media type of problem details (RFC 9457, section 3).
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -115,8 +114,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Makes problems of everything that a router refuses by itself: unknown paths, methods that a path does not
-/// have, and bodies that an extractor did not take.
+/// Makes problems of unknown paths, and of methods that a path does not have.
 pub fn with_problems<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .fallback(async || Problem::new(ErrorCode::Unknown).detail("there is nothing at this path"))
@@ -125,11 +123,12 @@ pub fn with_problems<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Rou
                 .status(StatusCode::METHOD_NOT_ALLOWED)
                 .detail("this path does not have that method; the header Allow lists those that it has")
         })
-        .layer(MapResponseLayer::new(translate))
 }
 
 /// Replaces the plain text with which extractors refuse; answers that a handler made are left alone.
-fn translate(response: Response) -> Response {
+///
+/// Not a layer of the router: layers are put around each route, and cloned and boxed for each request.
+pub(crate) fn translate(response: Response) -> Response {
     let status = response.status();
     let is_plain = response
         .headers()
@@ -209,7 +208,7 @@ mod tests {
             .layer(DefaultBodyLimit::max(64));
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         let request = request.body(Body::from(sent.to_owned())).unwrap();
-        with_problems(router).oneshot(request).await.unwrap()
+        translate(with_problems(router).oneshot(request).await.unwrap())
     }
 
     #[tokio::test]

@@ -1,23 +1,24 @@
 //! One connection, from `accept` to its end or its upgrade.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
-use axum::routing::future::RouteFuture;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectionGuard, Counters, ListenerConfig, Tls};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::problem;
 
 /// What the connections of a listener have in common.
 pub(super) struct Connections {
@@ -25,6 +26,7 @@ pub(super) struct Connections {
     router: Router,
     config: ListenerConfig,
     counters: Counters,
+    life: Option<Lifecycle>,
     /// No new requests.
     stop: CancellationToken,
     /// No mercy.
@@ -32,11 +34,12 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// `lasting` connections may carry several requests.
+    /// `lasting` connections may carry several requests, until that `life` nears its end.
     pub(super) fn new(
         router: Router,
         config: ListenerConfig,
         lasting: bool,
+        life: Option<&Lifecycle>,
         counters: &Counters,
         stop: &CancellationToken,
         cut: &CancellationToken,
@@ -48,29 +51,23 @@ impl Connections {
             .max_buf_size(config.buffer_size())
             .keep_alive(lasting);
         let (counters, stop, cut) = (counters.clone(), stop.clone(), cut.clone());
-        Self { http, router, config, counters, stop, cut }
+        Self { http, router, config, counters, life: life.cloned(), stop, cut }
     }
 
     /// Serves a connection, through TLS if there is to be any.
-    pub(super) async fn take(
-        self: Arc<Self>,
-        tls: Option<Tls>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        guard: ConnectionGuard,
-    ) {
-        let Some(tls) = tls else { return self.drive(stream, peer, guard).await };
+    pub(super) async fn take(self: Arc<Self>, tls: Option<Tls>, stream: TcpStream, guard: ConnectionGuard) {
+        let Some(tls) = tls else { return self.drive(stream, guard).await };
         let accepted = tokio::select! {
             () = self.stop.cancelled() => return,
             accepted = tls.accept(stream, self.config.header_timeout) => accepted,
         };
         if let Some(stream) = accepted {
-            self.drive(stream, peer, guard).await;
+            self.drive(stream, guard).await;
         }
     }
 
     /// Serves a connection until it ends, is upgraded, breaks a rule, or everything stops.
-    pub(super) async fn drive(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, guard: ConnectionGuard) {
+    pub(super) async fn drive(self: Arc<Self>, stream: TcpStream, guard: ConnectionGuard) {
         // Looking at the first byte without taking it costs no buffer: until a connection speaks, hyper is not set up.
         let mut byte = [0];
         let first = tokio::select! {
@@ -84,14 +81,16 @@ impl Connections {
             Err(_) => return self.counters.silent(),
         }
 
-        let requests = Requests { router: self.router.clone(), peer, guard: guard.clone() };
-        let connection = self.http.serve_connection(TokioIo::new(stream), requests).with_upgrades();
+        let (this, guarded) = (&*self, &guard);
+        let answers = service_fn(move |request| this.answer(request, guarded));
+        let connection = self.http.serve_connection(TokioIo::new(stream), answers).with_upgrades();
         let mut connection = pin!(connection);
         let mut first_head = pin!(sleep(self.config.header_timeout));
         let mut is_waiting_for_head = true;
         let mut is_stopping = false;
         let ended = loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => break ended,
                 () = first_head.as_mut(), if is_waiting_for_head => {
                     is_waiting_for_head = false;
@@ -103,7 +102,7 @@ impl Connections {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = self.cut.cancelled() => return,
+                () = self.cut.cancelled(), if is_stopping => return,
             }
         };
         match ended {
@@ -113,26 +112,22 @@ impl Connections {
             Ok(()) | Err(_) => {}
         }
     }
-}
 
-/// Hands each request of a connection to the router, with what the router may want to know of the connection.
-struct Requests {
-    router: Router,
-    peer: SocketAddr,
-    guard: ConnectionGuard,
-}
-
-impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.guard.set_asked();
-        let extensions = request.extensions_mut();
-        extensions.insert(ConnectInfo(self.peer));
-        extensions.insert(self.guard.clone());
+    /// Has the router answer a request, which has the place of its connection with it.
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        guard: &ConnectionGuard,
+    ) -> Result<Response<Body>, Infallible> {
+        guard.set_asked();
+        request.extensions_mut().insert(guard.clone());
         // A router is always ready, and its clone is a pointer.
-        tower::Service::call(&mut self.router.clone(), request)
+        let response = tower::Service::call(&mut self.router.clone(), request).await?;
+        let mut response = problem::translate(response);
+        let is_leaving = self.life.as_ref().is_some_and(|life| life.phase() >= Phase::Leaving);
+        if is_leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }

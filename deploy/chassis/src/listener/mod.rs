@@ -33,6 +33,7 @@ pub use config::{LISTENER, ListenerConfig};
 pub use metrics::{Counters, ListenerMetrics};
 pub use tls::{TLS, Tls};
 
+use crate::lifecycle::Lifecycle;
 use crate::problem::Problem;
 use backoff::AcceptBackoff;
 use capacity::Admitted;
@@ -49,6 +50,7 @@ pub struct Listener {
     capacity: Capacity,
     when_full: Router,
     tls: Option<Tls>,
+    life: Option<Lifecycle>,
 }
 
 impl Listener {
@@ -60,7 +62,7 @@ impl Listener {
 
     /// Takes a socket that somebody else bound.
     pub fn new(socket: TcpListener, config: ListenerConfig, capacity: Capacity) -> Self {
-        Self { socket, config, capacity, when_full: Router::new().fallback(full), tls: None }
+        Self { socket, config, capacity, when_full: Router::new().fallback(full), tls: None, life: None }
     }
 
     /// What is answered even when all places are taken, such as the probes of an orchestrator, which would
@@ -78,6 +80,14 @@ impl Listener {
         self
     }
 
+    /// Ends each connection with its next answer once the process leaves. One that stayed open until the drain could be
+    /// closed in the very moment in which its caller sends the next request, and nobody could tell whether that was read.
+    #[must_use]
+    pub fn for_life(mut self, life: Lifecycle) -> Self {
+        self.life = Some(life);
+        self
+    }
+
     /// Where it listens; tells the port that the system chose.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -87,16 +97,21 @@ impl Listener {
     /// flight finish for as long as `grace`. Answers how many connections had to be cut off after that. Dropping
     /// the future cuts off all of them at once. Upgraded connections are left alone either way.
     pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) -> usize {
-        let Self { socket, config, capacity, when_full, tls } = self;
+        let Self { socket, config, capacity, when_full, tls, life } = self;
         let cut = CancellationToken::new();
-        let _cut_when_dropped = cut.clone().drop_guard();
+        // Whoever is cut off was asked to stop first: a connection waits for one of the two at a time.
+        let stop = stop.child_token();
+        let _stop_and_cut_when_dropped = (stop.clone().drop_guard(), cut.clone().drop_guard());
         let tracker = TaskTracker::new();
         if let Some(tls) = tls.clone() {
             let cut = cut.clone();
             tokio::spawn(async move { cut.run_until_cancelled(tls.watch()).await });
         }
-        let served = Arc::new(Connections::new(router, config, true, capacity.counters(), &stop, &cut));
-        let refused = Arc::new(Connections::new(when_full, config, false, capacity.counters(), &stop, &cut));
+        let connections = |router, lasting| {
+            let life = life.as_ref();
+            Arc::new(Connections::new(router, config, lasting, life, capacity.counters(), &stop, &cut))
+        };
+        let (served, refused) = (connections(router, true), connections(when_full, false));
         let mut backoff = AcceptBackoff::default();
 
         loop {
@@ -106,16 +121,16 @@ impl Listener {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, _)) => {
                     if backoff.succeeded() {
                         tracing::info!("connections are accepted again");
                     }
                     match capacity.admit() {
                         Admitted::Place(guard) => {
-                            tracker.spawn(Arc::clone(&served).take(tls.clone(), stream, peer, guard));
+                            tracker.spawn(Arc::clone(&served).take(tls.clone(), stream, guard));
                         }
                         Admitted::Refusal(guard) => {
-                            let refusal = Arc::clone(&refused).take(tls.clone(), stream, peer, guard);
+                            let refusal = Arc::clone(&refused).take(tls.clone(), stream, guard);
                             tracker.spawn(tokio::time::timeout(REFUSAL_TIME, refusal));
                         }
                         // Not even a place to say no. The peer sees a reset and goes elsewhere.

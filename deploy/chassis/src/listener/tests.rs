@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::extract::ConnectInfo;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use hyper_util::rt::TokioIo;
@@ -58,7 +57,7 @@ fn start(config: ListenerConfig, grace: Duration) -> Running {
         }
     };
     let router = Router::new()
-        .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
+        .route("/", get(async || "hello"))
         .route("/slow", get(slow))
         .route("/upgrade", any(upgrade));
     let probes = Router::new().route("/livez", get(async || "alive"));
@@ -139,11 +138,11 @@ async fn head(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_handler_learns_who_asks() {
+async fn a_request_is_answered_and_its_connection_counted() {
     let running = start(ListenerConfig::default(), LONG);
     let mut stream = running.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     let answer = rest(&mut stream).await;
-    assert!(answer.ends_with(&stream.local_addr().unwrap().to_string()), "{answer}");
+    assert!(answer.ends_with("hello"), "{answer}");
     running.until_connections(0.0).await;
     assert_eq!(running.metric("switchboard_listener_accepted_total", "main"), 1.0);
 }

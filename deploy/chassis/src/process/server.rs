@@ -6,15 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Response, StatusCode};
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
-use tower::util::MapResponseLayer;
 
 use super::CommonConfig;
-use crate::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::Lifecycle;
 use crate::listener::{Capacity, Listener, ListenerConfig, ListenerMetrics, Tls};
 use crate::ops::Operations;
 use crate::problem::with_problems;
@@ -60,7 +56,7 @@ impl Server {
         let metrics = ListenerMetrics::register(registry)?;
         let capacity = Capacity::new(common.listener.max_connections, metrics.of("main"));
         let (main, address) = bind("listen", common.listen, common.listener, capacity.clone())?;
-        let main = main.with_tls(common.tls.clone());
+        let main = main.with_tls(common.tls.clone()).for_life(lifecycle.clone());
         let operations = operations.ready_while("full", move || capacity.free() > 0).router();
         let (main, ops) = match common.ops_listen {
             None => (main.when_full(operations.clone()), None),
@@ -99,7 +95,6 @@ impl Server {
                 router
             }
         };
-        let router = sends_callers_elsewhere(router, self.lifecycle.clone());
         let work = async {
             tokio::join!(self.main.serve(router, self.lifecycle.closed(), Duration::MAX), drained);
             if let Some(tls) = &self.tls {
@@ -111,19 +106,6 @@ impl Server {
             () = ended.cancelled() => tracing::warn!("the time is over; what is left is cut off"),
         }
     }
-}
-
-/// Ends each connection with its next answer once the process leaves. One that stayed open until the drain could be
-/// closed in the very moment in which its caller sends the next request, and nobody could tell whether that was read.
-fn sends_callers_elsewhere(router: Router, lifecycle: Lifecycle) -> Router {
-    router.layer(MapResponseLayer::new(move |mut response: Response<Body>| {
-        let stays =
-            lifecycle.phase() < Phase::Leaving || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !stays {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }))
 }
 
 fn bind(
