@@ -94,7 +94,7 @@ pub(crate) async fn publish(State(api): State<Arc<Api>>, request: Request) -> Re
     api.metrics.message(result.as_ref().err().map(|failure| &failure.refusal));
     api.metrics.took(started.elapsed());
     match result {
-        Ok(results) => Json(PublishResponse { results }).into_response(),
+        Ok(results) => PublishResponse { results }.into_response(),
         Err(failure) => failure.problem("").into_response(),
     }
 }

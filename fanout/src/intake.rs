@@ -16,8 +16,10 @@ pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 /// The credential of `Authorization: Bearer …` (RFC 6750, section 2.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let value = headers.get(names::AUTHORIZATION).ok_or(Refusal::NotAuthenticated)?;
-    let (scheme, token) =
-        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::NotAuthenticated)?;
+    let (scheme, token) = str::from_utf8(value.as_bytes())
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(Refusal::NotAuthenticated)?;
     let token = token.trim();
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
         Ok(token)
@@ -51,7 +53,7 @@ pub(crate) const NDJSON: &[&str] = &["application/x-ndjson", "application/ndjson
 
 /// Whether a body is declared as one of these.
 pub(crate) fn require(kinds: &'static [&'static str], headers: &HeaderMap) -> Result<(), Refusal> {
-    let declared = header(headers, names::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let declared = headers.get(names::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let media_type = declared.split(';').next().unwrap_or_default().trim();
     if kinds.iter().any(|kind| media_type.eq_ignore_ascii_case(kind)) {
         Ok(())

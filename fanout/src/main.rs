@@ -11,8 +11,14 @@ use chassis::ops::Report;
 use chassis::options::{CHANNELS, Loaded, OF_GATEWAY, OptionsError, channels};
 use chassis::problem::with_problems;
 use chassis::process::{self, CommonConfig, Process, Program};
+use mimalloc::MiMalloc;
 use proto::ChannelRules;
 use switchboard_fanout::{Callers, Fanout, FanoutConfig, OPTIONS};
+
+/// A publish allocates some sixty times, mostly small and for as long as the call takes. The system's allocator spends a
+/// fifth of the process's time on that, this one a few percent.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const PROGRAM: Program = Program {
     name: "fanout",

@@ -1,6 +1,8 @@
 //! What callers get.
 
+use axum::response::{IntoResponse, Response};
 use broker::Published;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use proto::{Channel, Position};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,6 +34,14 @@ impl Receipt {
 pub(crate) struct PublishResponse {
     /// One for each channel.
     pub(crate) results: Vec<Receipt>,
+}
+
+impl IntoResponse for PublishResponse {
+    fn into_response(self) -> Response {
+        // Texts, numbers and truth values always have a form in JSON.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    }
 }
 
 /// What became of each item, in the order of the request.
