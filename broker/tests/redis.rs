@@ -5,11 +5,13 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use proto::{Channel, NodeId, Position, PresenceEntry, Publication, UserId};
 use switchboard_broker::redis::{RedisBroker, RedisConfig};
@@ -33,6 +35,40 @@ async fn a_publish_is_one_command_in_one_round_trip() {
     assert_eq!(calls(&redis, "xadd").await, 20);
     for other in ["eval", "script|load", "multi", "ping"] {
         assert_eq!(calls(&redis, other).await, 0, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn publishes_that_come_together_are_few_commands_and_each_learns_its_own_place() {
+    const COUNT: usize = 200;
+    let redis = Standalone::start(Options::default()).await.unwrap();
+    let broker = connect(&redis.url()).await;
+    let rooms = [room("r"), room("s")];
+    join_all(rooms.iter().map(|room| broker.publish(room, message("first")))).await;
+    redis.command(&["CONFIG", "RESETSTAT"]).await.unwrap();
+    let publishes = (0..COUNT).map(|number| {
+        let (broker, channel) = (&broker, &rooms[number % 2]);
+        // Every tenth has an id, and so a command of its own.
+        let text = number.to_string();
+        let publish = if number % 10 == 0 { with_id(message(&text), &text) } else { message(&text) };
+        async move { (text, broker.publish(channel, publish).await.unwrap().position.unwrap()) }
+    });
+    let published = join_all(publishes).await;
+    assert_eq!(calls(&redis, "xadd").await, COUNT as u64);
+    let commands = calls(&redis, "evalsha").await;
+    assert!((20..100).contains(&commands), "{commands} commands");
+
+    for (which, room) in rooms.iter().enumerate() {
+        let history = broker.history(room, HistoryQuery { after: None, limit: 1000 }).await.unwrap();
+        let stored: HashMap<Position, String> =
+            history.entries.iter().map(|entry| (entry.step.position, text(&entry.payload))).collect();
+        assert_eq!(stored.len(), 1 + COUNT / 2);
+        for (text, position) in published.iter().skip(which).step_by(2) {
+            assert_eq!(&stored[position], text);
+        }
+        for pair in history.entries.windows(2) {
+            assert!(pair[0].step.position.precedes(&pair[1].step));
+        }
     }
 }
 

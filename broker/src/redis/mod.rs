@@ -87,7 +87,7 @@ impl RedisBroker {
         let commands = Commands::connect(&config).await?;
         let keys = Keys::new(config.prefix());
         let outboxes = Outboxes::new(commands.clone(), keys.clone());
-        let publishing = Arc::new(Publishing::new(&config));
+        let publishing = Arc::new(Publishing::new(&config, keys.clone()));
         let closed = CancellationToken::new();
         if matches!(config.topology(), Topology::Sentinel { .. }) {
             let follow = successor::follow(Finder::new(&config), commands.clone(), publishing.clone());

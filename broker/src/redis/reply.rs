@@ -53,6 +53,16 @@ impl Outcome {
         }
     }
 
+    /// The outcome of the nth of several messages, from 0, when this is that of the first: nothing stands between them.
+    pub(super) fn of_nth(self, nth: u64, nonce: Nonce) -> Self {
+        match self {
+            Self::Done(Some(first)) if nth > 0 => {
+                Self::Done(Some(Position { offset: first.offset + nth, nonce, ..first }))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// The same from a connection of our own.
     pub(super) fn read(value: &resp::Value<'_>) -> Option<Self> {
         let part = |value: &resp::Value<'_>| number(value.text()?);

@@ -1,7 +1,6 @@
 //! Streams: publish, read, and where they end.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fred::interfaces::PubsubInterface;
@@ -9,7 +8,7 @@ use fred::types::Value;
 use fred::types::scripts::Script;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use proto::{Channel, Durability, Position};
+use proto::{Channel, Nonce, Position};
 use tokio::time::Instant;
 
 use super::argument::{millis, random};
@@ -18,7 +17,7 @@ use super::commands::{Commands, View};
 use super::keys::Keys;
 use super::link::slot::slot;
 use super::outbox::{Outboxes, TICKETS, void};
-use super::publishing::{Call, Publishing};
+use super::publishing::{Call, Letter, META_MARGIN, Publishing};
 use super::reply::{Outcome, Reading};
 use super::retry::Repeat;
 use super::wire;
@@ -27,16 +26,9 @@ use crate::{
     Unavailable,
 };
 
-static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
-    Script::from_lua(concat!(include_str!("scripts/enqueue.lua"), include_str!("scripts/publish.lua")))
-});
 static EARLIER: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/earlier.lua")));
 static SIGNAL: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/signal.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("scripts/read.lua")));
-
-/// How much longer a channel's meta lives than its stream, at least: while the epoch is known, a position that was given
-/// out is judged by what is in the stream, not by the stream's absence.
-const META_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 /// How many tops are asked for at a time.
 const TOPS_IN_FLIGHT: usize = 256;
@@ -121,43 +113,16 @@ impl Store {
         id: Option<(IdempotencyKey, String)>,
         outbox: Option<u32>,
     ) -> Result<Outcome, PublishError> {
-        let (name, epoch, nonce) = (self.keys.channel(channel), random(), random());
-        let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
-        let (mut fingerprint, mut window) = (String::new(), Duration::ZERO);
-        if let Some((id, printed)) = id {
-            keys.push(self.keys.record(channel, id));
-            (fingerprint, window) = (printed, id.window());
-        }
-        if outbox.is_some() {
-            keys.extend([self.keys.outbox(channel), self.keys.mark(channel)]);
-        }
-        let room = outbox.map_or_else(String::new, |most| most.to_string());
-        let mut ticket = String::new();
+        let outbox = outbox.map(|most| Letter { most, ticket: String::new() });
+        let (channel, nonce) = (channel.clone(), Nonce(random()));
+        let mut call = Call { channel, retention, nonce, payload, id, outbox, again: false };
         for _ in 0..TICKETS {
-            // A repetition is found by its nonce, but only if it says that it is one.
-            let call = |attempt| {
-                Call::new(&PUBLISH, &keys)
-                    .text(&payload)
-                    .text(name.as_bytes())
-                    .text(self.verb().as_bytes())
-                    .number(retention.size.into())
-                    .millis(retention.age)
-                    .millis((retention.age * 2).max(retention.age.saturating_add(META_MARGIN)))
-                    .number(epoch)
-                    .number(nonce)
-                    .flag(attempt > 0)
-                    .text(fingerprint.as_bytes())
-                    .millis(window)
-                    .text(room.as_bytes())
-                    .text(ticket.as_bytes())
-                    .flag(retention.durability != Durability::Memory)
-            };
-            let done = self.publishing.run(retention.durability, self.place(channel), call).await;
+            let done = self.publishing.run(self.place(&call.channel), call.clone()).await;
             self.commands.note(done.as_ref().err().filter(|error| is_away(error)));
             let outcome = done?;
             let Outcome::Unmarked(drawn) = outcome else { return Ok(outcome) };
-            ticket = drawn.to_string();
-            self.outboxes.mark(channel).await?;
+            self.outboxes.mark(&call.channel).await?;
+            call.outbox = call.outbox.map(|letter| Letter { ticket: drawn.to_string(), ..letter });
         }
         Err(void().into())
     }

@@ -98,10 +98,10 @@ impl Publish {
         publisher.publish(&to, &mark, self.size).await?;
         let mut call = monitor.script().await?;
         drop(monitor);
-        // The name, its hash, the number of keys, the keys; the nonce is the eighth argument.
+        // The name, its hash, the number of keys, the keys; the nonce is the twelfth argument.
         let keys: usize = call.get(2).context("no number of keys")?.parse()?;
-        let nonce = call.get_mut(2 + keys + 8).context("no nonce")?;
-        ensure!(nonce.parse::<u64>().is_ok(), "the eighth argument is no nonce: {nonce}");
+        let nonce = call.get_mut(2 + keys + 12).context("no nonce")?;
+        ensure!(nonce.parse::<u64>().is_ok(), "the twelfth argument is no nonce: {nonce}");
         *nonce = "1__rand_int__".to_owned();
 
         let (host, port) = (redis.ip().to_string(), redis.port().to_string());

@@ -156,7 +156,7 @@ impl Connection {
         words: &[&[u8]],
         read: impl FnOnce(&Value<'_>) -> T,
     ) -> Result<T, LinkError> {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         write_command(&mut out, words.iter().copied());
         let (mut read, mut answer) = (Some(read), None);
         let exchange = self.exchange(&out, |reply| {

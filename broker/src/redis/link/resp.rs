@@ -7,7 +7,7 @@
 //! Published messages, nearly all that a subscription connection receives, take a path of their own that allocates
 //! nothing. Protocol: <https://github.com/redis/redis-specifications/blob/master/protocol/RESP3.md>.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 /// What a parser accepts. Anything beyond is a violation.
 #[derive(Debug, Clone, Copy)]
@@ -374,35 +374,36 @@ fn integer(text: &[u8]) -> Result<i64, Violation> {
 }
 
 /// Appends a command in its wire form: an array of strings.
-pub fn write_command<'a>(out: &mut BytesMut, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+pub fn write_command<'a>(out: &mut impl BufMut, words: impl ExactSizeIterator<Item = &'a [u8]>) {
     write_length(out, b'*', words.len());
     words.for_each(|word| write_word(out, word));
 }
 
 /// Appends a string.
-pub(in crate::redis) fn write_word(out: &mut BytesMut, word: &[u8]) {
+pub(in crate::redis) fn write_word(out: &mut impl BufMut, word: &[u8]) {
     write_length(out, b'$', word.len());
-    out.extend_from_slice(word);
-    out.extend_from_slice(b"\r\n");
+    out.put_slice(word);
+    out.put_slice(b"\r\n");
 }
 
 /// Appends what begins an array (`*`) or a string (`$`).
-pub(in crate::redis) fn write_length(out: &mut BytesMut, kind: u8, length: usize) {
-    out.put_u8(kind);
-    out.extend_from_slice(Decimal::of(length as u64).as_bytes());
-    out.extend_from_slice(b"\r\n");
+pub(in crate::redis) fn write_length(out: &mut impl BufMut, kind: u8, length: usize) {
+    out.put_slice(Decimal::of(length as u64).line(kind));
 }
 
-/// A number in decimal digits.
+/// A number in decimal digits, with room for the kind before it, and the end of the line behind it.
 pub(in crate::redis) struct Decimal {
-    digits: [u8; 20],
+    line: [u8; 1 + Self::DIGITS + 2],
     start: usize,
 }
 
 impl Decimal {
+    const DIGITS: usize = 20;
+    const END: usize = 1 + Self::DIGITS;
+
     pub(in crate::redis) fn of(mut number: u64) -> Self {
-        let mut decimal = Self { digits: [b'0'; 20], start: 20 };
-        for digit in decimal.digits.iter_mut().rev() {
+        let mut decimal = Self { line: *b"000000000000000000000\r\n", start: Self::END };
+        for digit in decimal.line.iter_mut().take(Self::END).rev() {
             *digit += (number % 10) as u8;
             decimal.start -= 1;
             number /= 10;
@@ -414,7 +415,16 @@ impl Decimal {
     }
 
     pub(in crate::redis) fn as_bytes(&self) -> &[u8] {
-        self.digits.get(self.start..).unwrap_or_default()
+        self.line.get(self.start..Self::END).unwrap_or_default()
+    }
+
+    fn line(&mut self, kind: u8) -> &[u8] {
+        let start = self.start.saturating_sub(1);
+        let line = self.line.get_mut(start..).unwrap_or_default();
+        if let Some(first) = line.first_mut() {
+            *first = kind;
+        }
+        line
     }
 }
 

@@ -98,7 +98,7 @@ fn nonsense_is_a_violation() {
 
 #[test]
 fn commands_are_arrays_of_strings() {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     write_command(&mut out, [&b"SUBSCRIBE"[..], b"a", b""].into_iter());
     assert_eq!(out, &b"*3\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n$0\r\n\r\n"[..]);
 }

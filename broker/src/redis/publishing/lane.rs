@@ -1,11 +1,14 @@
 //! What is to be carried out at one server: calls that come together share one write, and one wait.
 
+use std::collections::HashMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
-use bytes::BytesMut;
-use proto::Durability;
+use proto::{Channel, Durability};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::commands::BUDGET;
@@ -13,7 +16,8 @@ use super::super::config::Address;
 use super::super::link::connection::{Connection, Dialer, LinkError};
 use super::super::link::resp::{Value, write_command};
 use super::super::reply::Outcome;
-use super::call::Call;
+use super::call::{By, Call, Writer};
+use crate::Retention;
 use crate::publish::patience;
 
 /// While one connection waits for answers, calls gather for the next.
@@ -25,7 +29,7 @@ const TOGETHER: usize = 128;
 /// How many calls may wait for a connection. More are refused.
 const QUEUE: usize = 4096;
 
-/// How much is written at a time, in bytes, or one call if that is more.
+/// How much is written at a time, in bytes, or one call if that is more; the messages of a command stay below about twice that.
 const PIECE: usize = 64 << 10;
 
 /// How much longer than the server's own patience an answer may take.
@@ -76,12 +80,12 @@ impl Job {
 
 impl Lane {
     /// Starts the lane's tasks; they connect when there is something to do.
-    pub(super) fn start(durability: Durability, dialer: &Dialer, address: &Address) -> Self {
+    pub(super) fn start(durability: Durability, dialer: &Dialer, address: &Address, writer: &Writer) -> Self {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..CONNECTIONS {
-            let worker =
-                Worker { durability, dialer: dialer.clone(), address: address.clone(), connection: None };
+            let (dialer, address, writer) = (dialer.clone(), address.clone(), writer.clone());
+            let worker = Worker { durability, dialer, address, writer, connection: None };
             tokio::spawn(worker.work(jobs.clone()));
         }
         Self { jobs: sender }
@@ -106,16 +110,28 @@ struct Worker {
     durability: Durability,
     dialer: Dialer,
     address: Address,
+    writer: Writer,
     connection: Option<Connection>,
+}
+
+/// Waits for jobs, and takes those that are there; nothing when there will be none.
+async fn gather(queue: &mut mpsc::Receiver<Job>) -> Option<Vec<Job>> {
+    let first = queue.recv().await?;
+    // Whoever is about to publish as well comes along: other tasks that are ready get their turn before this one goes on.
+    yield_now().await;
+    let mut jobs = vec![first];
+    while jobs.len() < TOGETHER
+        && let Ok(job) = queue.try_recv()
+    {
+        jobs.push(job);
+    }
+    Some(jobs)
 }
 
 impl Worker {
     async fn work(mut self, queue: Arc<Mutex<mpsc::Receiver<Job>>>) {
         loop {
-            let mut jobs = Vec::new();
-            if queue.lock().await.recv_many(&mut jobs, TOGETHER).await == 0 {
-                return;
-            }
+            let Some(mut jobs) = gather(&mut *queue.lock().await).await else { return };
             let now = Instant::now();
             // Of those whose callers are gone, and those that nobody would see the end of, nothing is begun.
             let late = jobs.extract_if(.., |job| job.answer.is_closed() || job.deadline <= now);
@@ -127,11 +143,11 @@ impl Worker {
     }
 
     async fn carry_out(&mut self, jobs: Vec<Job>, deadline: Instant) {
-        let durability = self.durability;
+        let (durability, writer) = (self.durability, self.writer.clone());
         let ready = timeout_at(deadline, self.ready()).await;
         match ready.unwrap_or_else(|_| Err(Miss::lost("no connection in time"))) {
             Ok(connection) => {
-                if !run(connection, durability, jobs).await {
+                if !run(connection, &writer, durability, jobs).await {
                     self.connection = None;
                 }
             }
@@ -184,8 +200,13 @@ fn cannot(error: &str) -> Option<&'static str> {
 
 /// Runs the scripts of some calls, waits for all of them at once, and tells each what came of it. Returns whether the
 /// connection is one to go on with.
-async fn run(connection: &mut Connection, durability: Durability, mut jobs: Vec<Job>) -> bool {
-    let ran = timeout(BUDGET, run_scripts(connection, &mut jobs)).await;
+async fn run(
+    connection: &mut Connection,
+    writer: &Writer,
+    durability: Durability,
+    mut jobs: Vec<Job>,
+) -> bool {
+    let ran = timeout(BUDGET, run_scripts(connection, writer, &mut jobs)).await;
     let broken = ran.unwrap_or(Err(LinkError::Late)).err().map(|error| error.to_string());
     let (mut stored, mut sound) = (Vec::new(), broken.is_none());
     for mut job in jobs {
@@ -215,67 +236,100 @@ async fn run(connection: &mut Connection, durability: Durability, mut jobs: Vec<
 }
 
 /// Runs scripts by their hashes, and those that the server does not know once more with their text.
-async fn run_scripts(connection: &mut Connection, jobs: &mut [Job]) -> Result<(), LinkError> {
-    exchange(connection, jobs, Call::write_with_hash).await?;
+async fn run_scripts(
+    connection: &mut Connection,
+    writer: &Writer,
+    jobs: &mut [Job],
+) -> Result<(), LinkError> {
+    exchange(connection, writer, jobs, By::Hash).await?;
     for job in &mut *jobs {
         job.said.take_if(|said| matches!(said, Err(text) if text.starts_with("NOSCRIPT")));
     }
-    exchange(connection, jobs, Call::write_with_text).await
+    exchange(connection, writer, jobs, By::Text).await
 }
 
 /// Writes those calls to which nothing was said yet, and reads the answers.
 async fn exchange(
     connection: &mut Connection,
+    writer: &Writer,
     jobs: &mut [Job],
-    write: impl Fn(&Call, &mut BytesMut),
+    by: By,
 ) -> Result<(), LinkError> {
-    let mut out = BytesMut::new();
-    for job in jobs.iter().filter(|job| job.said.is_none()) {
-        if job.asking {
+    let (commands, mut out) = (together(jobs), Vec::new());
+    for command in &commands {
+        if command.asking {
             write_command(&mut out, [&b"ASKING"[..]].into_iter());
         }
-        write(&job.call, &mut out);
+        let mut calls = command.jobs.iter().filter_map(|at| jobs.get(*at)).map(|job| &job.call);
+        if let Some(first) = calls.next() {
+            writer.write(by, first, calls, &mut out);
+        }
         if out.len() >= PIECE {
             connection.send(&out).await?;
             out.clear();
         }
     }
     connection.send(&out).await?;
-    let mut open = Open::new(jobs);
-    if open.is_over() { Ok(()) } else { connection.receive(|reply| open.take(reply)).await }
+    let mut open = Open { commands: commands.into_iter().peekable(), asking_answered: false };
+    if open.is_over() { Ok(()) } else { connection.receive(|reply| open.take(reply, jobs)).await }
 }
 
-/// The calls whose answers are to come, in the order in which they were written.
-struct Open<'a> {
-    rest: std::slice::IterMut<'a, Job>,
-    first: Option<&'a mut Job>,
-    /// Whether the first has an answer to ASKING before its own.
+/// One command: a call, or several for the same channel that may be one.
+struct Command {
+    /// Which jobs it is for.
+    jobs: Vec<usize>,
+    /// Whether it has ASKING before it.
     asking: bool,
+    /// How many bytes its messages have.
+    weight: usize,
 }
 
-impl<'a> Open<'a> {
-    fn new(jobs: &'a mut [Job]) -> Self {
-        let mut open = Self { rest: jobs.iter_mut(), first: None, asking: false };
-        open.advance();
-        open
+/// Puts those calls together that may be one, in the order in which the first of each came. The order of messages for a
+/// channel stays; a server keeps it among commands.
+fn together(jobs: &[Job]) -> Vec<Command> {
+    let mut commands: Vec<Command> = Vec::new();
+    let mut open: HashMap<(&Channel, Retention), usize> = HashMap::new();
+    for (at, job) in jobs.iter().enumerate().filter(|(_, job)| job.said.is_none()) {
+        let shared = job.call.shared_by().filter(|_| !job.asking);
+        let joined = shared.and_then(|shared| open.get(&shared)).and_then(|at| commands.get_mut(*at));
+        match joined.filter(|command| command.weight < PIECE) {
+            Some(command) => {
+                command.jobs.push(at);
+                command.weight += job.call.payload.len();
+            }
+            None => {
+                open.extend(shared.map(|shared| (shared, commands.len())));
+                commands.push(Command { jobs: vec![at], asking: job.asking, weight: job.call.payload.len() });
+            }
+        }
     }
+    commands
+}
 
-    fn advance(&mut self) {
-        self.first = self.rest.find(|job| job.said.is_none());
-        self.asking = self.first.as_ref().is_some_and(|job| job.asking);
-    }
+/// The commands whose answers are to come, in the order in which they were written.
+struct Open {
+    commands: Peekable<vec::IntoIter<Command>>,
+    /// Whether the first of them has the answer to its ASKING.
+    asking_answered: bool,
+}
 
-    const fn is_over(&self) -> bool {
-        self.first.is_none()
+impl Open {
+    fn is_over(&mut self) -> bool {
+        self.commands.peek().is_none()
     }
 
     /// Takes the next answer. Returns whether it was the last one.
-    fn take(&mut self, reply: &Value<'_>) -> bool {
-        if self.asking {
-            self.asking = false;
-        } else if let Some(job) = &mut self.first {
-            job.said = Some(read(reply));
-            self.advance();
+    fn take(&mut self, reply: &Value<'_>, jobs: &mut [Job]) -> bool {
+        if self.commands.peek().is_some_and(|command| command.asking) && !self.asking_answered {
+            self.asking_answered = true;
+        } else if let Some(command) = self.commands.next() {
+            self.asking_answered = false;
+            let said = read(reply);
+            for (nth, at) in (0..).zip(command.jobs) {
+                if let Some(job) = jobs.get_mut(at) {
+                    job.said = Some(said.clone().map(|outcome| outcome.of_nth(nth, job.call.nonce)));
+                }
+            }
         }
         self.is_over()
     }
@@ -297,7 +351,7 @@ async fn wait(connection: &mut Connection, durability: Durability) -> bool {
         Durability::Replica => &[b"WAIT", b"1", millis.as_bytes()],
         Durability::Fsync => &[b"WAITAOF", b"1", b"0", millis.as_bytes()],
     };
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     write_command(&mut out, command.iter().copied());
     let mut met = false;
     let waiting = connection.exchange(&out, |reply| {
