@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::connection::{Endpoint, dial};
+use crate::payload::push_number;
 
 /// Largest answer that is read, bytes.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -76,7 +77,10 @@ impl Client {
     pub async fn ask_with(&mut self, fields: &str, body: &[u8]) -> Result<&[u8]> {
         self.request.clear();
         self.request.extend_from_slice(&self.head);
-        self.request.extend_from_slice(format!("{}\r\n{fields}\r\n", body.len()).as_bytes());
+        push_number(body.len() as u64, &mut self.request);
+        self.request.extend_from_slice(b"\r\n");
+        self.request.extend_from_slice(fields.as_bytes());
+        self.request.extend_from_slice(b"\r\n");
         self.request.extend_from_slice(body);
         self.stream.write_all(&self.request).await?;
         self.answer.clear();
@@ -102,13 +106,21 @@ impl Client {
 
 /// Lengths of an answer's head and body, once the head is complete.
 fn measure(answer: &[u8]) -> Result<Option<(usize, usize)>> {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let head = String::from_utf8_lossy(answer.get(..end).unwrap_or_default()).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    let length = length.context("an answer without Content-Length")?.trim().parse()?;
-    Ok(Some((end + 4, length)))
+    const LENGTH: &[u8] = b"content-length:";
+    let (mut end, mut length) = (0, None);
+    for line in answer.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        if line == b"\r\n" {
+            let length = length.context("an answer without Content-Length")?;
+            return Ok(Some((end, str::from_utf8(length)?.trim().parse()?)));
+        }
+        if let Some((name, value)) = line.split_at_checked(LENGTH.len())
+            && name.eq_ignore_ascii_case(LENGTH)
+        {
+            length = Some(value);
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

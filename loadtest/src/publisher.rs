@@ -142,9 +142,10 @@ fn body(to: &To, mark: Mark, size: usize, more: &str) -> Vec<u8> {
         To::Room(room) => ("room", room),
         To::User(user) => ("user", user),
     };
-    let event = native::EVENT;
-    let head = format!(r#"{{"to":{{"{kind}":"{name}"}},{more}"event":"{event}","data":"#);
-    let mut body = head.into_bytes();
+    let head =
+        [r#"{"to":{""#, kind, r#"":""#, name, r#""},"#, more, r#""event":""#, native::EVENT, r#"","data":"#];
+    let mut body = Vec::with_capacity(128 + size);
+    head.iter().for_each(|part| body.extend_from_slice(part.as_bytes()));
     payload::write(mark, size, &mut body);
     body.push(b'}');
     body
