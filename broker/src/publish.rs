@@ -23,7 +23,7 @@ pub struct Publish {
 }
 
 /// What a channel's stream keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// At least this many publications (trimming is approximate, never below).
     pub size: u32,

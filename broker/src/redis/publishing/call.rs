@@ -44,11 +44,11 @@ pub(in crate::redis) struct Letter {
 }
 
 impl Call {
-    /// By which the calls are found that may be one; nothing for a call that stays alone: whether an id, an earlier try or
-    /// the outbox stands in the way is for each message by itself.
-    pub(super) fn shared_by(&self) -> Option<(&Channel, Retention)> {
+    /// What others for its channel must keep to be one with it; nothing for a call that stays alone: whether an id, an
+    /// earlier try or the outbox stands in the way is for each message by itself.
+    pub(super) fn shared(&self) -> Option<Retention> {
         let joins = self.id.is_none() && self.outbox.is_none() && !self.again;
-        joins.then_some((&self.channel, self.retention))
+        joins.then_some(self.retention)
     }
 }
 
@@ -139,11 +139,11 @@ fn flag(out: &mut Vec<u8>, is_set: bool) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proto::{MessageId, Room, Tenant};
 
-    fn call(room: &str, nonce: u64) -> Call {
+    pub(in super::super) fn call(room: &str, nonce: u64) -> Call {
         let channel = Channel::room(&Tenant::new("t").unwrap(), &Room::new(room).unwrap());
         let age = Duration::from_secs(60);
         let retention = Retention { size: 10, age, durability: Durability::Memory };
@@ -183,8 +183,7 @@ mod tests {
 
     #[test]
     fn calls_for_a_channel_are_one_command_with_a_message_each() {
-        assert_eq!(call("r", 1).shared_by(), call("r", 2).shared_by());
-        assert_ne!(call("r", 1).shared_by(), call("s", 1).shared_by());
+        assert_eq!(call("r", 1).shared(), Some(call("r", 2).retention));
         let together = words(By::Hash, &[call("r", 1), call("r", 2)]);
         assert_eq!(together[..16], words(By::Hash, &[call("r", 1)])[..16]);
         assert_eq!(together[16..], ["1", "a\r\n", "2", "a\r\n"]);
@@ -199,7 +198,7 @@ mod tests {
             Call { outbox, ..call("r", 1) },
             Call { again: true, ..call("r", 1) },
         ];
-        assert!(alone.iter().all(|call| call.shared_by().is_none()));
+        assert!(alone.iter().all(|call| call.shared().is_none()));
         let [id, outbox, again] = alone.map(|call| words(By::Hash, &[call]));
         assert!(id[2] == "3" && id[5].starts_with("sb:{t/r/r}:i:") && id[12] == "f" && id[13] == "300000");
         assert_eq!(outbox[2..7], ["4", "sb:{t/r/r}:m", "sb:{t/r/r}:s", "sb:{t/r/r}:o", "sb:{t/r/r}:w"]);

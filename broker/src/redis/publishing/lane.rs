@@ -29,7 +29,7 @@ const TOGETHER: usize = 128;
 /// How many calls may wait for a connection. More are refused.
 const QUEUE: usize = 4096;
 
-/// How much is written at a time, in bytes, or one call if that is more; the messages of a command stay below about twice that.
+/// How much is written at a time, and how much the messages of a command have together, in bytes; or one call if that is more.
 const PIECE: usize = 64 << 10;
 
 /// How much longer than the server's own patience an answer may take.
@@ -280,26 +280,31 @@ struct Command {
     jobs: Vec<usize>,
     /// Whether it has ASKING before it.
     asking: bool,
+    /// What others must keep to join.
+    shared: Option<Retention>,
     /// How many bytes its messages have.
     weight: usize,
 }
 
-/// Puts those calls together that may be one, in the order in which the first of each came. The order of messages for a
-/// channel stays; a server keeps it among commands.
+/// Puts those calls together that may be one, so that the messages for each channel keep their order.
 fn together(jobs: &[Job]) -> Vec<Command> {
     let mut commands: Vec<Command> = Vec::new();
-    let mut open: HashMap<(&Channel, Retention), usize> = HashMap::new();
-    for (at, job) in jobs.iter().enumerate().filter(|(_, job)| job.said.is_none()) {
-        let shared = job.call.shared_by().filter(|_| !job.asking);
-        let joined = shared.and_then(|shared| open.get(&shared)).and_then(|at| commands.get_mut(*at));
-        match joined.filter(|command| command.weight < PIECE) {
-            Some(command) => {
-                command.jobs.push(at);
-                command.weight += job.call.payload.len();
+    let mut latest: HashMap<&Channel, usize> = HashMap::new();
+    for (at, Job { call, asking, .. }) in jobs.iter().enumerate().filter(|(_, job)| job.said.is_none()) {
+        let (asking, weight) = (*asking, call.payload.len());
+        let shared = call.shared().filter(|_| !asking);
+        let before = latest.get(&call.channel).and_then(|at| commands.get_mut(*at));
+        let fits = |before: &&mut Command| {
+            shared.is_some() && before.shared == shared && before.weight + weight <= PIECE
+        };
+        match before.filter(fits) {
+            Some(before) => {
+                before.jobs.push(at);
+                before.weight += weight;
             }
             None => {
-                open.extend(shared.map(|shared| (shared, commands.len())));
-                commands.push(Command { jobs: vec![at], asking: job.asking, weight: job.call.payload.len() });
+                latest.insert(&call.channel, commands.len());
+                commands.push(Command { jobs: vec![at], asking, shared, weight });
             }
         }
     }
@@ -370,4 +375,49 @@ fn is_met(durability: Durability, reply: &Value<'_>) -> bool {
         Durability::Fsync => reply.array().and_then(|counts| counts.first()?.integer()),
     };
     count.is_some_and(|count| count >= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::tests::call;
+    use super::*;
+    use bytes::Bytes;
+
+    fn jobs(calls: impl IntoIterator<Item = Call>) -> Vec<Job> {
+        let job = |call| Job {
+            call,
+            asking: false,
+            deadline: Instant::now(),
+            said: None,
+            answer: oneshot::channel().0,
+        };
+        calls.into_iter().map(job).collect()
+    }
+
+    fn commands(jobs: &[Job]) -> Vec<Vec<usize>> {
+        together(jobs).into_iter().map(|command| command.jobs).collect()
+    }
+
+    #[tokio::test]
+    async fn calls_for_a_channel_are_one_and_none_overtakes_another() {
+        let again = |nonce| Call { again: true, ..call("r", nonce) };
+        let longer = |mut call: Call| {
+            call.retention.size += 1;
+            call
+        };
+        assert_eq!(commands(&jobs([call("r", 1), call("s", 2), call("r", 3)])), [vec![0, 2], vec![1]]);
+        assert_eq!(commands(&jobs([call("r", 1), again(2), call("r", 3)])), [[0], [1], [2]]);
+        assert_eq!(commands(&jobs([call("r", 1), longer(call("r", 2)), call("r", 3)])), [[0], [1], [2]]);
+        let mut asking = jobs([call("r", 1), call("r", 2), call("r", 3), call("r", 4)]);
+        asking[1].asking = true;
+        assert_eq!(commands(&asking), [vec![0], vec![1], vec![2, 3]]);
+        asking[0].said = Some(Err("NOSCRIPT".to_owned()));
+        assert_eq!(commands(&asking), [vec![1], vec![2, 3]]);
+    }
+
+    #[tokio::test]
+    async fn a_command_does_not_hold_up_a_server_with_too_much() {
+        let large = |nonce| Call { payload: Bytes::from(vec![b'x'; PIECE / 2]), ..call("r", nonce) };
+        assert_eq!(commands(&jobs([large(1), large(2), large(3)])), [vec![0, 1], vec![2]]);
+    }
 }
