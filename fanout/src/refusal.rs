@@ -267,7 +267,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> 
     serde_json::from_slice(text).map_err(|_| what_is_wrong::<T>(text))
 }
 
-/// Reads once more what could not be read, now keeping track of the place, which takes three times as long.
+/// Reads once more what could not be read, now keeping track of the place, which takes half as long again.
 fn what_is_wrong<T: DeserializeOwned>(text: &[u8]) -> Refusal {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let read: Result<T, _> = serde_path_to_error::deserialize(&mut reader);

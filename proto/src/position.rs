@@ -79,7 +79,7 @@ impl Serialize for Position {
 }
 
 /// The text of a position, written from its end. Every publish and every frame has one, and the machinery of formatting
-/// takes ten times as long.
+/// takes several times as long.
 struct Text {
     bytes: [u8; Self::LONGEST],
     start: usize,
